@@ -1,0 +1,236 @@
+"""Audio-visual speech enhancement: a ratio mask from log-mel sound and mouth crops."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.mel_bands import mel_to_bins
+from models.mmtm import MMTM, MmtmConfig, Squeeze, excitation_penalty
+from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
+from models.visual_tower import VisualTower, VisualTowerConfig
+
+Fusion = Literal["mmtm", "concat", "audio_only"]
+
+
+@dataclass(frozen=True, slots=True)
+class AvseConfig:
+    """Shape of the enhancer.
+
+    Attributes:
+        fusion: `mmtm`, `concat` (late channel-wise concatenation) or `audio_only`.
+        squeeze: MMTM's squeeze: `frame` keeps time, `clip` averages it away.
+        visual: The mouth tower.
+        n_mels: Mel bands of the input.
+        n_bins: STFT bins of the mask.
+        sample_rate_hz: Rate the bands belong to.
+        encoder_widths: Channels of the four encoder layers; the last is at video rate.
+        n_bottleneck: Channels of the bottleneck.
+        dilations: One residual block over time each, at video rate.
+        excitation_weight: Weight of the excitation regulariser in the loss.
+    """
+
+    fusion: Fusion = "mmtm"
+    squeeze: Squeeze = "frame"
+    visual: VisualTowerConfig = field(default_factory=VisualTowerConfig)
+    n_mels: int = 80
+    n_bins: int = 321
+    sample_rate_hz: int = 16_000
+    encoder_widths: tuple[int, ...] = (32, 48, 64, 96)
+    n_bottleneck: int = 256
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    excitation_weight: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Accept what JSON gives.
+
+        Raises:
+            ValueError: An unknown way to fuse.
+        """
+        if isinstance(self.visual, dict):
+            object.__setattr__(self, "visual", VisualTowerConfig(**self.visual))
+        for name in ("encoder_widths", "dilations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.fusion not in ("mmtm", "concat", "audio_only"):
+            raise ValueError(f"fusion: expected mmtm, concat or audio_only, found {self.fusion!r}")
+
+
+class AvseNet(nn.Module):
+    """Predicts the ideal ratio mask `M` of the speaker whose mouth is shown.
+
+    `X_enh = M * X_mix` on magnitudes; the sound keeps the mixture's phase. Both towers are read
+    from input to output in `mask`.
+
+    Reference:
+        Joze et al., CVPR 2020, section 4.2 and figure 3.
+
+    Differs:
+        Three transfer modules (the paper: two), all in the second half of the sound encoder and
+        fed by the last three stages of the visual tower; a short temporal convolution refines the
+        visual features first, so that the tower below can stay frozen. The mel mask is spread to
+        the STFT bins and refined once with the magnitude itself, for mel bands above 1 kHz are
+        wider than the harmonics of a voice.
+    """
+
+    def __init__(self, config: AvseConfig) -> None:
+        """Build the towers and the transfer modules the configuration asks for."""
+        super().__init__()
+        self.config = config
+        self.encoder = SoundEncoder(config.encoder_widths)
+        n_flat = config.encoder_widths[-1] * (config.n_mels // 16)
+        self.into = nn.Conv1d(n_flat, config.n_bottleneck, 1)
+        self.blocks = nn.ModuleList(TimeBlock(config.n_bottleneck, d) for d in config.dilations)
+        self.out_of = nn.Conv1d(config.n_bottleneck, n_flat, 1)
+        self.decoder = SoundDecoder(config.encoder_widths)
+        self.refine = _BinRefiner(config)
+        if config.fusion != "audio_only":
+            self._build_visual(config)
+
+    def _build_visual(self, config: AvseConfig) -> None:
+        self.visual = VisualTower(config.visual)
+        widths = self.visual.feature_channels
+        self.visual_norm = nn.ModuleList(nn.BatchNorm1d(n) for n in widths)
+        self.hidden = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n in widths)
+        self.visual_context = nn.ModuleList(TimeBlock(n, 1) for n in widths)
+        sound = (config.encoder_widths[-1], config.n_bottleneck, config.n_bottleneck)
+        if config.fusion == "mmtm":
+            self.transfers = nn.ModuleList(
+                MMTM(MmtmConfig((n_sound, n_lips), config.squeeze, is_gated=(True, False)))
+                for n_sound, n_lips in zip(sound, widths, strict=True)
+            )
+        else:
+            self.concat = nn.Conv1d(config.n_bottleneck + sum(widths), config.n_bottleneck, 1)
+
+    @property
+    def sees(self) -> bool:
+        """Whether the network uses the mouth at all."""
+        return self.config.fusion != "audio_only"
+
+    def encode_visual(self, crops: Tensor) -> list[Tensor]:
+        """Pooled mouth features at three depths.
+
+        Args:
+            crops: `[B, V, H, W]` grey, 0..255 (uint8 or float).
+
+        Returns:
+            `[B, V, C_i]` each; an empty list for the audio-only network.
+        """
+        return self.visual(crops) if self.sees else []
+
+    def forward(
+        self, log_mel: Tensor, magnitude: Tensor, crops: Tensor, is_visible: Tensor
+    ) -> Tensor:
+        """Mask `[B, T, F]` in 0..1; see `mask` and `encode_visual` for the arguments."""
+        return self.mask(log_mel, magnitude, self.encode_visual(crops), is_visible)
+
+    def mask(
+        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+    ) -> Tensor:
+        """Ratio mask of the visible speaker.
+
+        Args:
+            log_mel: `[B, T, M]` log-mel magnitude of the mixture, T = 4 V.
+            magnitude: `[B, T, F]` linear magnitude of the mixture.
+            visual: What `encode_visual` gave (cached features do as well).
+            is_visible: `[B, V]` bool; where False the features have no effect.
+
+        Returns:
+            `[B, T, F]` in 0..1.
+
+        Raises:
+            ValueError: T is not four times V.
+        """
+        return self.mask_and_penalty(log_mel, magnitude, visual, is_visible)[0]
+
+    def mask_and_penalty(
+        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The mask, and the excitation penalty (zero without MMTM) for the loss."""
+        n_bands = self.config.n_mels // 16
+        if log_mel.shape[1] != 4 * is_visible.shape[1]:
+            raise ValueError(f"{log_mel.shape[1]} STFT frames for {is_visible.shape[1]} pictures")
+        lips = self._lips(visual, is_visible)
+        penalties: list[Tensor | None] = []
+        x, skips = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"))  # [B, C4, V, M/16]
+        x = self._transfer(0, x, lips, penalties)
+        skips[-1] = x
+        x = self.into(rearrange(x, "b c v m -> b (c m) v", m=n_bands))  # [B, D, V]
+        x = self._transfer(1, x, lips, penalties)
+        if self.config.fusion == "concat":
+            x = self.concat(torch.cat([x, *lips], 1))
+        for index, block in enumerate(self.blocks):
+            if index == len(self.blocks) // 2:
+                x = self._transfer(2, x, lips, penalties)
+            x = block(x)
+        x = rearrange(self.out_of(x), "b (c m) v -> b c v m", m=n_bands)
+        x = self.decoder(x, skips)  # [B, C, T, M]
+        penalty = excitation_penalty(penalties) if penalties else magnitude.new_zeros(())
+        return self.refine(x, magnitude), penalty
+
+    def _lips(self, visual: list[Tensor], is_visible: Tensor) -> list[Tensor]:
+        if not self.sees:
+            return []
+        shown = is_visible.unsqueeze(1)
+        lips = []
+        for x, norm, hidden, block in zip(
+            visual, self.visual_norm, self.hidden, self.visual_context, strict=True
+        ):
+            y = norm(rearrange(x, "b v c -> b c v"))
+            lips.append(block(torch.where(shown, y, hidden[:, None])))
+        return lips
+
+    def _transfer(
+        self, index: int, x: Tensor, lips: list[Tensor], penalties: list[Tensor | None]
+    ) -> Tensor:
+        if self.config.fusion != "mmtm":
+            return x
+        transfer = self.transfers[index]
+        assert isinstance(transfer, MMTM)
+        streams = [x, lips[index]]
+        excitations = transfer.excitations(streams)
+        penalties.extend(excitations)
+        return transfer.recalibrate(streams, excitations)[0]
+
+
+class _BinRefiner(nn.Module):
+    """Decoder features `[B, C, T, M]` and the magnitude `[B, T, F]` to the mask `[B, T, F]`.
+
+    Four neighbouring bins are folded into channels, so that the convolutions stay small.
+    """
+
+    FOLD = 4
+
+    def __init__(self, config: AvseConfig) -> None:
+        super().__init__()
+        n_bins = -(-config.n_bins // self.FOLD) * self.FOLD
+        spread = mel_to_bins(config.n_mels, config.n_bins, config.sample_rate_hz)
+        spread = F.pad(spread, (0, n_bins - config.n_bins))
+        grouped = spread.unflatten(1, (-1, self.FOLD)).mean(2)
+        self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("grouped", grouped, persistent=False)
+        n_in = config.encoder_widths[0] // 2
+        self.fine = nn.Conv2d(n_in, 2, 1)
+        self.coarse = nn.Conv2d(n_in, 12, 1)
+        self.refine = nn.Sequential(
+            nn.Conv2d(3 * self.FOLD + 12, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, self.FOLD, 3, padding=1),
+        )
+        self.spread: Tensor
+        self.grouped: Tensor
+
+    def forward(self, x: Tensor, magnitude: Tensor) -> Tensor:
+        n_bins = magnitude.shape[2]
+        fine = self.fine(x) @ self.spread  # [B, 2, T, 4 G]
+        level = torch.log(magnitude.unsqueeze(1) + 1e-4) / 4 + 1
+        level = F.pad(level, (0, fine.shape[3] - n_bins))
+        coarse = self.coarse(x) @ self.grouped  # [B, 12, T, G]
+        y = self.refine(torch.cat([self._fold(fine), self._fold(level), coarse], 1))
+        y = rearrange(y, "b k t g -> b t (g k)") + fine[:, 0]
+        return torch.sigmoid(y[..., :n_bins])
+
+    def _fold(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b c t (g k) -> b (c k) t g", k=self.FOLD)

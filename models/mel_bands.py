@@ -1,0 +1,27 @@
+"""From mel bands back to STFT bins, by interpolation."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def mel_centres_hz(n_mels: int, sample_rate_hz: int) -> Tensor:
+    """Centre frequencies of the HTK mel bands between 0 and half the rate, `[M]` in Hz."""
+    top = 2595 * math.log10(1 + sample_rate_hz / 2 / 700)
+    mel = torch.linspace(0, top, n_mels + 2)[1:-1]
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def mel_to_bins(n_mels: int, n_bins: int, sample_rate_hz: int) -> Tensor:
+    """Weights `[M, F]` that interpolate band values linearly at each bin; columns sum to 1."""
+    centres = mel_centres_hz(n_mels, sample_rate_hz)
+    bins = torch.linspace(0, sample_rate_hz / 2, n_bins)
+    bins = bins.clamp(float(centres[0]), float(centres[-1]))
+    right = torch.searchsorted(centres, bins).clamp(1, n_mels - 1)
+    share = (bins - centres[right - 1]) / (centres[right] - centres[right - 1])
+    weights = torch.zeros(n_mels, n_bins)
+    columns = torch.arange(n_bins)
+    weights[right - 1, columns] = 1 - share
+    weights[right, columns] += share
+    return weights

@@ -1,0 +1,84 @@
+"""The sound autoencoder: strided encoder, blocks over time, decoder with skips."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STRIDES = ((1, 2), (2, 2), (1, 2), (2, 2))  # (time, mel): together 4 and 16
+
+
+class SoundEncoder(nn.Module):
+    """Log-mel `[B, 1, T, M]` to `[B, C4, T/4, M/16]`.
+
+    Reference:
+        Michelsanti et al., ICASSP 2019, whose encoder the MMTM paper follows.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        """Four convolutions; the second and the fourth halve time."""
+        super().__init__()
+        self.level = nn.BatchNorm2d(1)
+        inputs = (1, *widths[:-1])
+        self.layers = nn.ModuleList(
+            _conv(n_in, n_out, stride)
+            for n_in, n_out, stride in zip(inputs, widths, STRIDES, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Deepest features, and those of every layer for the decoder (first layer first)."""
+        x = self.level(x)
+        skips = []
+        for layer in self.layers:
+            x = layer(x)
+            skips.append(x)
+        return x, skips
+
+
+class SoundDecoder(nn.Module):
+    """The encoder's mirror: `[B, C4, T/4, M/16]` back to `[B, C1 / 2, T, M]`."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        """Each level joins the skip, mixes it and doubles what the encoder halved."""
+        super().__init__()
+        outputs = (widths[0] // 2, *widths[:-1])
+        self.mixers = nn.ModuleList(_conv(2 * n, n, (1, 1)) for n in widths)
+        self.doublers = nn.ModuleList(
+            nn.ConvTranspose2d(n_in, n_out, stride, stride)
+            for n_in, n_out, stride in zip(widths, outputs, STRIDES, strict=True)
+        )
+
+    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        """Decode with the encoder's skips (first layer first)."""
+        for skip, mixer, doubler in zip(
+            reversed(skips), reversed(self.mixers), reversed(self.doublers), strict=True
+        ):
+            x = mixer(torch.cat([x, skip], 1))
+            x = F.relu(doubler(x))
+        return x
+
+
+class TimeBlock(nn.Module):
+    """Residual dilated convolution over time, `[B, C, V]` to the same."""
+
+    def __init__(self, n_channels: int, dilation: int) -> None:
+        """Two convolutions of three steps, the first dilated."""
+        super().__init__()
+        self.conv1 = nn.Conv1d(
+            n_channels, n_channels, 3, padding=dilation, dilation=dilation, bias=False
+        )
+        self.norm1 = nn.BatchNorm1d(n_channels)
+        self.conv2 = nn.Conv1d(n_channels, n_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm1d(n_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the neighbours in time say."""
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(x + self.norm2(self.conv2(y)))
+
+
+def _conv(n_in: int, n_out: int, stride: tuple[int, int]) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    )

@@ -1,0 +1,115 @@
+"""3D convolution + ResNet-18 over mouth crops, time packed into the batch."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class VisualTowerConfig:
+    """Size of the tower.
+
+    Attributes:
+        widths: Channels of the four stages (the paper's ResNet-18: 64, 128, 256, 512).
+        input_px: Crops are averaged down to this side before the first convolution; 0 keeps them.
+        pixel_mean: Mean grey level of the training crops, 0..255.
+        pixel_std: Standard deviation of the training crops, 0..255.
+    """
+
+    widths: tuple[int, ...] = (24, 48, 96, 192)
+    input_px: int = 64
+    pixel_mean: float = 110.0
+    pixel_std: float = 45.0
+
+    def __post_init__(self) -> None:
+        """Accept the list that JSON gives."""
+        object.__setattr__(self, "widths", tuple(self.widths))
+
+
+class VisualTower(nn.Module):
+    """Frame-by-frame features of a mouth at three depths.
+
+    Reference:
+        Stafylakis and Tzimiropoulos, Combining residual networks with LSTMs for lipreading, 2017;
+        Joze et al., section 4.2.
+
+    Differs:
+        Width and input size are settings: the paper's full width costs some fifteen times as much.
+    """
+
+    def __init__(self, config: VisualTowerConfig) -> None:
+        """Build the stem and the four stages of two basic blocks."""
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.stem = nn.Sequential(
+            nn.Conv3d(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
+            nn.BatchNorm3d(widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        inputs = (widths[0], *widths[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(BasicBlock(n_in, n, stride), BasicBlock(n, n, 1))
+            for n_in, n, stride in zip(inputs, widths, (1, 2, 2, 2), strict=True)
+        )
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of the features that `forward` gives (the last three stages)."""
+        return tuple(self.config.widths[1:])
+
+    def forward(self, crops: Tensor) -> list[Tensor]:
+        """Features after the second, third and fourth stage, averaged over the picture.
+
+        Args:
+            crops: `[B, V, H, W]` grey, 0..255 (uint8 or float).
+
+        Returns:
+            Three tensors `[B, V, C_i]`. An MMTM averages over height and width anyway, so pooled
+            features give the same fusion as maps.
+        """
+        n_batch = crops.shape[0]
+        x = self._normalise(crops)
+        x = self.stem(rearrange(x, "b v h w -> b 1 v h w"))
+        x = rearrange(x, "b c v h w -> (b v) c h w")  # time packed into the batch
+        x = self.pool(x.contiguous(memory_format=torch.channels_last))
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            pooled = reduce(x, "(b v) c h w -> b v c", "mean", b=n_batch)
+            features.append(pooled)
+        return features[1:]
+
+    def _normalise(self, crops: Tensor) -> Tensor:
+        x = crops.float()
+        size = self.config.input_px
+        if size and x.shape[-1] != size:
+            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+        return (x - self.config.pixel_mean) / self.config.pixel_std
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut (He et al., 2016)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        """Build the block; the shortcut is a 1x1 convolution where shapes differ."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(n_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or n_in != n_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[N, C_in, H, W]` to `[N, C_out, H / stride, W / stride]`."""
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = self.norm2(self.conv2(y))
+        return F.relu(y + self.shortcut(x), inplace=True)

@@ -1,0 +1,80 @@
+"""Properties of the enhancer and of the lips/sound towers, at tiny sizes."""
+
+import pytest
+import torch
+
+from models.avse_net import AvseConfig, AvseNet
+from models.lip_sync import LipSync, LipSyncConfig
+from models.mel_bands import mel_to_bins
+from models.visual_tower import VisualTowerConfig
+
+TINY = VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32)
+
+
+def tiny(fusion: str, squeeze: str = "frame") -> AvseNet:
+    torch.manual_seed(0)
+    net = AvseNet(
+        AvseConfig(fusion, squeeze, TINY, encoder_widths=(4, 6, 8, 10), n_bottleneck=12)  # type: ignore[arg-type]
+    )
+    for parameter in net.parameters():
+        if parameter.abs().sum() == 0:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+def batch(n_frames: int = 8) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    log_mel = torch.randn(2, 4 * n_frames, 80, generator=generator)
+    magnitude = torch.rand(2, 4 * n_frames, 321, generator=generator)
+    crops = torch.randint(0, 256, (2, n_frames, 48, 48), generator=generator, dtype=torch.uint8)
+    return log_mel, magnitude, crops, torch.ones(2, n_frames, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "squeeze"),
+    [("mmtm", "frame"), ("mmtm", "clip"), ("concat", "frame"), ("audio_only", "frame")],
+)
+def test_mask_shape_range_and_gradients(fusion: str, squeeze: str) -> None:
+    net = tiny(fusion, squeeze).train()
+    log_mel, magnitude, crops, is_visible = batch()
+    is_visible[0, :4] = False
+    visual = net.encode_visual(crops)
+    mask, penalty = net.mask_and_penalty(log_mel, magnitude, visual, is_visible)
+    assert mask.shape == magnitude.shape
+    assert 0 <= mask.min() and mask.max() <= 1
+    ((mask * torch.randn(mask.shape)).sum() + penalty).backward()
+    unused = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert unused == []
+
+
+def test_invisible_crops_have_no_effect() -> None:
+    net = tiny("mmtm").eval()
+    log_mel, magnitude, crops, is_visible = batch()
+    hidden = torch.zeros_like(is_visible)
+    other = torch.zeros_like(crops)
+    assert torch.equal(
+        net(log_mel, magnitude, crops, hidden), net(log_mel, magnitude, other, hidden)
+    )
+    assert not torch.equal(
+        net(log_mel, magnitude, crops, is_visible), net(log_mel, magnitude, other, is_visible)
+    )
+
+
+def test_lengths_that_disagree_raise() -> None:
+    log_mel, magnitude, crops, is_visible = batch()
+    with pytest.raises(ValueError, match="32 STFT frames for 7 pictures"):
+        tiny("mmtm")(log_mel, magnitude, crops[:, :7], is_visible[:, :7])
+
+
+def test_mel_bands_spread_to_bins_as_an_average() -> None:
+    weights = mel_to_bins(80, 321, 16_000)
+    assert weights.shape == (80, 321)
+    assert torch.allclose(weights.sum(0), torch.ones(321), atol=1e-5)
+
+
+def test_lip_sync_embeddings_are_unit_vectors_at_video_rate() -> None:
+    model = LipSync(LipSyncConfig(TINY, n_embedding=16, audio_widths=(4, 6, 8, 10))).eval()
+    log_mel, _, crops, _ = batch()
+    seen, heard = model.embed_video(crops), model.embed_audio(log_mel)
+    assert seen.shape == heard.shape == (2, 8, 16)
+    assert torch.allclose(seen.norm(dim=2), torch.ones(2, 8), atol=1e-5)
