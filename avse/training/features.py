@@ -1,0 +1,96 @@
+"""Stage (c), first half: the frozen lip tower's features of every clip, computed once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avse.training.cache import CachedClip
+from avse.training.lips import CROP_PX, n_usable
+from models.visual_tower import VisualTower
+from preprocessing.types import Progress, no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class LipFeatures:
+    """Pooled features of many clips in one array.
+
+    Attributes:
+        values: `[variants, frames, D]` float16; variant 0 is the centre crop.
+        bounds: `[clips + 1]`: clip i holds frames `bounds[i]:bounds[i + 1]`.
+        is_visible: `[frames]` bool.
+        widths: How D splits into the tower's depths.
+    """
+
+    values: NDArray[np.float16]
+    bounds: NDArray[np.int64]
+    is_visible: NDArray[np.bool_]
+    widths: tuple[int, ...]
+
+    def of(self, clip_index: int, variant: int = 0) -> NDArray[np.float16]:
+        """Features `[V, D]` of one clip."""
+        return self.values[variant, self.bounds[clip_index] : self.bounds[clip_index + 1]]
+
+    def visible(self, clip_index: int) -> NDArray[np.bool_]:
+        """Visibility `[V]` of one clip."""
+        return self.is_visible[self.bounds[clip_index] : self.bounds[clip_index + 1]]
+
+
+def lip_features(
+    clips: Sequence[CachedClip],
+    tower: VisualTower,
+    path: Path,
+    *,
+    n_variants: int = 3,
+    seed: int = 1,
+    progress: Progress = no_progress,
+) -> LipFeatures:
+    """Features of the clips, from `path` if they are there, else computed and kept there."""
+    if path.is_file():
+        return _load(path, tower.feature_channels)
+    lengths = [n_usable(clip) for clip in clips]
+    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    n_features = sum(tower.feature_channels)
+    values = np.zeros((n_variants, int(bounds[-1]), n_features), np.float16)
+    for index, clip in enumerate(clips):
+        rng = np.random.default_rng((seed, index))
+        crops = np.stack([_variant(clip, lengths[index], v, rng) for v in range(n_variants)])
+        values[:, bounds[index] : bounds[index + 1]] = _encode(tower, crops)
+        progress("features", index + 1, len(clips))
+    shown = np.concatenate([c.is_visible[:n] for c, n in zip(clips, lengths, strict=True)])
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, values=values, bounds=bounds, is_visible=shown)
+    partial.replace(path)
+    return LipFeatures(values, bounds, shown, tower.feature_channels)
+
+
+def _load(path: Path, widths: tuple[int, ...]) -> LipFeatures:
+    with np.load(path) as arrays:
+        return LipFeatures(arrays["values"], arrays["bounds"], arrays["is_visible"], widths)
+
+
+@torch.no_grad()
+def _encode(tower: VisualTower, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """`[variants, V, H, W]` to `[variants, V, D]`."""
+    tower.eval()
+    features = torch.cat(tower(torch.from_numpy(crops)), 2)
+    return features.numpy().astype(np.float16)
+
+
+def _variant(
+    clip: CachedClip, n_frames: int, variant: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """The centre crop, then jittered ones of which every other is flipped and all are relit."""
+    crops = clip.crops[:n_frames]
+    spare = crops.shape[1] - CROP_PX
+    top, left = (spare // 2, spare // 2) if variant == 0 else rng.integers(0, spare + 1, 2)
+    cut = crops[:, top : top + CROP_PX, left : left + CROP_PX]
+    if variant == 0:
+        return np.ascontiguousarray(cut)
+    if variant % 2:
+        cut = cut[:, :, ::-1]
+    lit = cut.astype(np.float32) * rng.uniform(0.8, 1.2) + rng.uniform(-20, 20)
+    return np.clip(lit, 0, 255).astype(np.uint8)

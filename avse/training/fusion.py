@@ -1,0 +1,188 @@
+"""Stage (c): sound tower and fusion learn on frozen, cached lip features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avse.training.losses import compressed_l1, negative_si_sdr
+from avse.training.mixtures import Batch, MixConfig, MixtureMaker
+from avse.training.run_folder import RunFolder
+from avse.training.validation import ValidationSet, validate
+from models.avse_net import AvseConfig, AvseNet
+from preprocessing.spectral import StftConfig, istft, log_mel, stft
+from preprocessing.types import Progress, no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class FusionConfig:
+    """Recipe of the enhancer on cached features.
+
+    Attributes:
+        model: The network.
+        mix: The mixtures.
+        n_steps: Optimiser steps.
+        batch_size: Windows in a step.
+        learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
+        weight_decay: Of AdamW.
+        si_sdr_weight: Weight of the waveform term, per dB.
+        voices_grow_steps: Steps between one more interferer and the next.
+        ema_decay: Of the averaged weights that are validated and shipped.
+        seed: For weights, mixtures and augmentation.
+        log_every: Steps between log lines.
+        save_every: Steps between checkpoints.
+        validate_every: Steps between validations.
+        snapshot_steps: Steps at which the averaged weights are kept aside, to compare at equal cost.
+    """
+
+    model: AvseConfig = field(default_factory=AvseConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
+    n_steps: int = 6000
+    batch_size: int = 16
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    si_sdr_weight: float = 0.003
+    voices_grow_steps: int = 500
+    ema_decay: float = 0.998
+    seed: int = 1
+    log_every: int = 50
+    save_every: int = 250
+    validate_every: int = 500
+    snapshot_steps: tuple[int, ...] = ()
+
+
+class FusionTrainer:
+    """One resumable run; the lip tower's features come from the mixtures, not from pictures."""
+
+    def __init__(self, config: FusionConfig, run: RunFolder) -> None:
+        """Fresh or resumed state."""
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.run = run
+        self.net = AvseNet(config.model)
+        self.ema = AvseNet(config.model).eval()
+        trained = [p for name, p in self.net.named_parameters() if not name.startswith("visual.")]
+        self.optimiser = torch.optim.AdamW(
+            trained, config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        )
+        self.step = 0
+        run.describe(config, config.seed)
+        self._resume()
+
+    def train(
+        self, mixtures: MixtureMaker, valid: ValidationSet | None, progress: Progress = no_progress
+    ) -> AvseNet:
+        """Run to the last step; the averaged network comes back."""
+        sums = {"loss": 0.0, "magnitude": 0.0, "si_sdr": 0.0}
+        while self.step < self.config.n_steps:
+            rng = np.random.default_rng((self.config.seed, self.step))
+            figures = self.train_step(mixtures.batch(self.config.batch_size, self.n_voices, rng))
+            sums = {key: sums[key] + figures[key] for key in sums}
+            progress("enhancer", self.step, self.config.n_steps)
+            if self.step % self.config.log_every == 0:
+                means = {key: round(s / self.config.log_every, 5) for key, s in sums.items()}
+                self.run.record(step=self.step, voices=self.n_voices, **means)
+                sums = dict.fromkeys(sums, 0.0)
+            self._keep(valid)
+        return self.ema
+
+    @property
+    def n_voices(self) -> int:
+        """Most interferers now: one at first, one more every `voices_grow_steps`."""
+        grown = 1 + self.step // self.config.voices_grow_steps
+        return min(self.config.mix.max_interferers, grown)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; the losses come back."""
+        self.net.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
+        loss, figures = enhancement_loss(self.net, batch, self.config)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        _average(self.ema, self.net, min(self.config.ema_decay, 1 - 1 / (self.step + 1)))
+        return figures
+
+    def _keep(self, valid: ValidationSet | None) -> None:
+        config, last = self.config, self.step == self.config.n_steps
+        if self.step % config.save_every == 0 or last:
+            self.run.save(self._state())
+        if self.step in config.snapshot_steps or last:
+            self.run.save({"model": self.ema.state_dict()}, f"step{self.step}.pt")
+        if valid is not None and (self.step % config.validate_every == 0 or last):
+            self.run.record(step=self.step, **validate(self.ema, valid))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "model": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def _resume(self) -> None:
+        state = self.run.load()
+        if state is None:
+            self.ema.load_state_dict(self.net.state_dict())
+            return
+        self.step = int(state["step"])
+        self.net.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def enhancement_loss(
+    net: AvseNet, batch: Batch, config: FusionConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """Compressed L1 on magnitudes, a little waveform SI-SDR, and the excitation penalty."""
+    stft_config = StftConfig()
+    noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
+    magnitude = noisy.abs()
+    mask, penalty = net.mask_and_penalty(
+        log_mel(magnitude, stft_config), magnitude, _split(net, batch.features), batch.is_visible
+    )
+    compressed = compressed_l1(mask * magnitude, clean.abs())
+    enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
+    waveform = negative_si_sdr(enhanced, batch.clean).mean()
+    loss = compressed + config.si_sdr_weight * waveform
+    loss = loss + config.model.excitation_weight * penalty
+    figures = {"loss": loss.item(), "magnitude": compressed.item(), "si_sdr": -waveform.item()}
+    return loss, figures
+
+
+def _split(net: AvseNet, features: Tensor) -> list[Tensor]:
+    return list(features.split(net.visual.feature_channels, 2)) if net.sees else []
+
+
+def _cosine(step: int, n_steps: int) -> float:
+    warm = max(1, n_steps // 50)
+    if step < warm:
+        return (step + 1) / warm
+    share = (step - warm) / max(1, n_steps - warm)
+    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, share))))
+
+
+@torch.no_grad()
+def _average(ema: nn.Module, net: nn.Module, decay: float) -> None:
+    for kept, new in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def load_tower(net: AvseNet, tower_state: dict[str, Tensor]) -> None:
+    """Put the frozen lip tower into the network, strictly."""
+    if net.sees:
+        net.visual.load_state_dict(tower_state, strict=True)
+
+
+def snapshots(run: RunFolder) -> Sequence[str]:
+    """Names of the snapshots that a run keeps."""
+    return sorted(path.name for path in run.path.glob("step*.pt"))

@@ -1,0 +1,296 @@
+"""Stage (b): the lip tower learns by contrast which sound belongs to which moment of which mouth."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from avse.training.cache import CachedClip
+from avse.training.run_folder import RunFolder
+from avse.training.sounds import random_equaliser
+from models.lip_sync import LipSync, LipSyncConfig
+from models.visual_tower import VisualTowerConfig
+from preprocessing.spectral import StftConfig, log_mel, stft
+from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
+from preprocessing.types import Progress, no_progress
+
+CROP_PX = 112
+
+
+@dataclass(frozen=True, slots=True)
+class LipsConfig:
+    """Recipe of the contrastive stage.
+
+    Attributes:
+        model: The two towers.
+        n_steps: Optimiser steps.
+        n_people: People in a batch.
+        n_clips: Clips of each person.
+        n_windows: Windows of each clip.
+        n_frames: Pictures in a window, cut out before it is encoded: otherwise padding gives the
+            pairing away.
+        big_speaker_share: Share of the batch for the speaker with the most clips.
+        learning_rate: Peak of the one-cycle schedule.
+        noise_share: Share of windows whose sound is disturbed by another one of the batch.
+        seed: For weights, batches and augmentation.
+        log_every: Steps between log lines.
+        save_every: Steps between checkpoints.
+    """
+
+    model: LipSyncConfig = field(default_factory=LipSyncConfig)
+    n_steps: int = 1400
+    n_people: int = 4
+    n_clips: int = 5
+    n_windows: int = 2
+    n_frames: int = 16
+    big_speaker_share: float = 0.25
+    learning_rate: float = 1.5e-3
+    noise_share: float = 0.4
+    seed: int = 1
+    log_every: int = 20
+    save_every: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which stretch of which clip."""
+
+    clip: CachedClip
+    start_frame: int
+
+
+def train_lips(
+    clips: Sequence[CachedClip],
+    valid: Sequence[CachedClip],
+    run: RunFolder,
+    config: LipsConfig,
+    progress: Progress = no_progress,
+) -> LipSync:
+    """Train (or go on training) the two towers; the run folder keeps log and checkpoint."""
+    run.describe(config, config.seed)
+    torch.manual_seed(config.seed)
+    model = LipSync(with_pixel_statistics(config.model, clips))
+    optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, config.n_steps, pct_start=0.15
+    )
+    first_step = _resume(run, model, optimiser, schedule)
+    sampler = WindowSampler(clips, config)
+    for step in range(first_step, config.n_steps):
+        rng = np.random.default_rng((config.seed, step))
+        loss, accuracy = _step(model, sampler.batch(rng), config, rng)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        progress("lips", step + 1, config.n_steps)
+        if (step + 1) % config.log_every == 0:
+            run.record(step=step + 1, loss=round(loss.item(), 4), accuracy=round(accuracy, 4))
+        if (step + 1) % config.save_every == 0 or step + 1 == config.n_steps:
+            run.save(_state(step + 1, model, optimiser, schedule))
+        if valid and ((step + 1) % 350 == 0 or step + 1 == config.n_steps):
+            run.record(step=step + 1, **match_figures(model, valid, config.n_frames))
+    return model.eval()
+
+
+def with_pixel_statistics(config: LipSyncConfig, clips: Sequence[CachedClip]) -> LipSyncConfig:
+    """The config with the mean and deviation of the training crops' centres."""
+    edge = (clips[0].crops.shape[1] - CROP_PX) // 2
+    sample = np.concatenate(
+        [c.crops[::10, edge : edge + CROP_PX, edge : edge + CROP_PX].ravel()[::7] for c in clips]
+    )
+    visual = VisualTowerConfig(
+        **(
+            asdict(config.visual)
+            | {
+                "pixel_mean": round(float(sample.mean()), 2),
+                "pixel_std": round(float(sample.std()), 2),
+            }
+        )
+    )
+    return LipSyncConfig(visual, config.n_embedding, config.n_mels, config.audio_widths)
+
+
+class WindowSampler:
+    """Draws people, clips of each, windows of each clip: hard negatives come by themselves."""
+
+    def __init__(self, clips: Sequence[CachedClip], config: LipsConfig) -> None:
+        """Index the clips that are long enough by speaker."""
+        self.config = config
+        self.by_speaker: dict[str, list[CachedClip]] = defaultdict(list)
+        for clip in clips:
+            if n_usable(clip) >= config.n_frames and clip.is_visible.mean() > 0.9:
+                self.by_speaker[f"{clip.entry.corpus}/{clip.entry.speaker}"].append(clip)
+        if not self.by_speaker:
+            raise ValueError(f"no clip holds {config.n_frames} visible frames")
+        self.biggest = max(self.by_speaker, key=lambda s: len(self.by_speaker[s]))
+        self.others = sorted(set(self.by_speaker) - {self.biggest}) or [self.biggest]
+
+    def batch(self, rng: np.random.Generator) -> list[Window]:
+        """`n_people * n_clips * n_windows` windows."""
+        n_big = round(self.config.n_people * self.config.big_speaker_share)
+        n_rest = self.config.n_people - n_big
+        people = [self.biggest] * n_big
+        people += list(rng.choice(self.others, n_rest, replace=n_rest > len(self.others)))
+        return [w for person in people for w in self._of_person(person, rng)]
+
+    def _of_person(self, person: str, rng: np.random.Generator) -> list[Window]:
+        clips = self.by_speaker[person]
+        replace = len(clips) < self.config.n_clips
+        chosen = rng.choice(len(clips), self.config.n_clips, replace=replace)
+        return [w for index in chosen for w in self._of_clip(clips[index], rng)]
+
+    def _of_clip(self, clip: CachedClip, rng: np.random.Generator) -> list[Window]:
+        """Windows spread over the clip, so that two of them are not nearly the same."""
+        room = n_usable(clip) - self.config.n_frames
+        bounds = np.linspace(0, room, 2 * self.config.n_windows)
+        pairs = bounds.reshape(-1, 2)
+        return [Window(clip, int(round(rng.uniform(low, high)))) for low, high in pairs]
+
+
+def n_usable(clip: CachedClip) -> int:
+    """Video frames that have both a crop and whole sound."""
+    return min(len(clip.crops), len(clip.samples) // SAMPLES_PER_VIDEO_FRAME)
+
+
+def crops_of(window: Window, n_frames: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
+    """Crops `[n_frames, 112, 112]`: the centre, or with `rng` a jittered, flipped, relit one."""
+    stretch = window.clip.crops[window.start_frame : window.start_frame + n_frames]
+    spare = stretch.shape[1] - CROP_PX
+    top, left = (spare // 2, spare // 2) if rng is None else rng.integers(0, spare + 1, 2)
+    cut = stretch[:, top : top + CROP_PX, left : left + CROP_PX]
+    if rng is None:
+        return cut
+    if rng.random() < 0.5:
+        cut = cut[:, :, ::-1]
+    lit = cut.astype(np.float32) * rng.uniform(0.7, 1.3) + rng.uniform(-25, 25)
+    return np.clip(lit, 0, 255).astype(np.uint8)
+
+
+def sound_of(window: Window, n_frames: int) -> NDArray[np.float32]:
+    """The window's samples, `[n_frames * 640]`."""
+    start = window.start_frame * SAMPLES_PER_VIDEO_FRAME
+    return window.clip.samples[start : start + n_frames * SAMPLES_PER_VIDEO_FRAME]
+
+
+def sound_features(samples: Tensor) -> Tensor:
+    """Log-mel `[B, T, M]` of sound `[B, L]` brought to the standard level."""
+    rms = samples.square().mean(1, keepdim=True).sqrt().clamp_min(1e-4)
+    config = StftConfig()
+    return log_mel(stft(samples * (0.05 / rms), config).abs(), config)
+
+
+def _step(
+    model: LipSync, windows: Sequence[Window], config: LipsConfig, rng: np.random.Generator
+) -> tuple[Tensor, float]:
+    model.train()
+    n_frames = config.n_frames
+    crops = np.stack([crops_of(w, n_frames, rng) for w in windows])
+    sounds = np.stack([random_equaliser(sound_of(w, n_frames), rng, 4.0) for w in windows])
+    sounds = _disturbed(sounds, config.noise_share, rng)
+    seen = model.embed_video(torch.from_numpy(crops))
+    heard = model.embed_audio(sound_features(torch.from_numpy(sounds)))
+    return contrast(seen, heard, model.log_temperature)
+
+
+def contrast(seen: Tensor, heard: Tensor, log_temperature: Tensor) -> tuple[Tensor, float]:
+    """InfoNCE over the mean frame-by-frame cosine of all pairs of windows, both ways."""
+    similarity = torch.einsum("avd,bvd->ab", seen, heard) / seen.shape[1]
+    logits = similarity * log_temperature.exp().clamp(max=60)
+    truth = torch.arange(len(logits))
+    loss = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+    accuracy = (logits.argmax(1) == truth).float().mean().item()
+    return loss, accuracy
+
+
+def _disturbed(
+    sounds: NDArray[np.float32], share: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Add another window's sound, 0 to 20 dB below, to a share of the windows."""
+    other = sounds[rng.permutation(len(sounds))]
+    gain = 10 ** (-rng.uniform(0, 20, (len(sounds), 1)) / 20)
+    gain *= rng.random((len(sounds), 1)) < share
+    own = np.sqrt(np.mean(sounds**2, 1, keepdims=True) + 1e-9)
+    foreign = np.sqrt(np.mean(other**2, 1, keepdims=True) + 1e-9)
+    return (sounds + other * gain * own / foreign).astype(np.float32)
+
+
+@torch.no_grad()
+def match_figures(model: LipSync, clips: Sequence[CachedClip], n_frames: int) -> dict[str, float]:
+    """How often the right sound wins over one of another clip of the person, and over a shift.
+
+    Returns:
+        `own_clip`: right clip over every other clip of the same person (mean over pairs);
+        `in_sync`: right moment over the same clip's sound 7 frames off.
+    """
+    model.eval()
+    usable = [c for c in clips if n_usable(c) >= n_frames + 7 and c.is_visible.mean() > 0.9]
+    if not usable:
+        return {}
+    seen, heard, late = [], [], []
+    for start in range(0, len(usable), 32):
+        windows = [Window(c, 0) for c in usable[start : start + 32]]
+        seen.append(_embed_crops(model, windows, n_frames))
+        heard.append(_embed_sound(model, windows, n_frames))
+        shifted = [Window(w.clip, 7) for w in windows]
+        late.append(_embed_sound(model, shifted, n_frames))
+    mouths, sounds, lates = torch.cat(seen), torch.cat(heard), torch.cat(late)
+    similarity = torch.einsum("avd,bvd->ab", mouths, sounds) / n_frames
+    right = similarity.diagonal()
+    shifted_right = (mouths * lates).sum(2).mean(1)
+    speakers = np.array([c.entry.speaker for c in usable])
+    same = torch.from_numpy(speakers[:, None] == speakers[None]).fill_diagonal_(False)
+    wins = (right[:, None] > similarity)[same]
+    return {
+        "own_clip": round(wins.float().mean().item(), 4),
+        "in_sync": round((right > shifted_right).float().mean().item(), 4),
+        "n_clips": len(usable),
+    }
+
+
+def _embed_crops(model: LipSync, windows: Sequence[Window], n_frames: int) -> Tensor:
+    crops = np.stack([crops_of(w, n_frames, None) for w in windows])
+    return model.embed_video(torch.from_numpy(crops))
+
+
+def _embed_sound(model: LipSync, windows: Sequence[Window], n_frames: int) -> Tensor:
+    sounds = np.stack([sound_of(w, n_frames) for w in windows])
+    return model.embed_audio(sound_features(torch.from_numpy(sounds)))
+
+
+def _state(
+    step: int,
+    model: LipSync,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.OneCycleLR,
+) -> dict[str, Any]:
+    visual = model.config.visual
+    return {
+        "step": step,
+        "pixels": {"pixel_mean": visual.pixel_mean, "pixel_std": visual.pixel_std},
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+
+
+def _resume(
+    run: RunFolder,
+    model: LipSync,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.OneCycleLR,
+) -> int:
+    state = run.load()
+    if state is None:
+        return 0
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["step"])

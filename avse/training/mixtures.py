@@ -1,0 +1,238 @@
+"""Stage (c), second half: mixtures made on the fly in which nothing but the lips names the target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avse.training.features import LipFeatures
+from avse.training.sounds import (
+    Samples,
+    Voice,
+    VoicePool,
+    level,
+    random_equaliser,
+    random_room,
+    voiced_excerpt,
+)
+from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class MixConfig:
+    """How training mixtures are made.
+
+    Attributes:
+        n_frames: Pictures in a window (29 = 116 STFT frames, the paper's window).
+        faceless_share: Targets that are voices without faces, with predicted lip features.
+        same_corpus_share: Interferers drawn from the target's own corpus.
+        clean_share: Mixtures that are nearly clean, 10 to 35 dB.
+        target_only_share: Windows with nothing but the target.
+        hidden_share: Windows whose mouth is hidden throughout.
+        half_hidden_share: Windows whose mouth is hidden for a stretch.
+        noise_share: Mixtures with noise beside the voices.
+        equaliser_db: Strength of the random equaliser every voice goes through.
+        room_share: Voices put in a made-up room.
+        snr_db: Range of target against the sum of all else.
+        max_interferers: Most voices beside the target.
+        level_rms: Level of the mixtures.
+    """
+
+    n_frames: int = 29
+    faceless_share: float = 0.4
+    same_corpus_share: float = 0.5
+    clean_share: float = 0.15
+    target_only_share: float = 0.03
+    hidden_share: float = 0.1
+    half_hidden_share: float = 0.1
+    noise_share: float = 0.4
+    equaliser_db: float = 5.0
+    room_share: float = 0.1
+    snr_db: tuple[float, float] = (-7.0, 15.0)
+    max_interferers: int = 4
+    level_rms: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training examples.
+
+    Attributes:
+        noisy: `[B, L]`.
+        clean: `[B, L]`.
+        features: `[B, V, D]` lip features.
+        is_visible: `[B, V]` bool.
+    """
+
+    noisy: Tensor
+    clean: Tensor
+    features: Tensor
+    is_visible: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FacelessLips:
+    """Predicted lip features for voices without faces.
+
+    Attributes:
+        predicted: One `[V, D]` float16 for each such voice, by position in the pool.
+        residuals: What to add, standardised `[V, D]`.
+        std: `[D]`, scale of the residuals.
+    """
+
+    predicted: dict[int, NDArray[np.float16]]
+    residuals: tuple[NDArray[np.float32], ...]
+    std: NDArray[np.float32]
+
+
+class MixtureMaker:
+    """Draws batches; the same `(seed, step)` gives the same batch."""
+
+    def __init__(
+        self,
+        pool: VoicePool,
+        noises: Sequence[NDArray[np.int16]],
+        lips: LipFeatures,
+        faceless: FacelessLips | None,
+        config: MixConfig,
+    ) -> None:
+        """Keep the sources and sort the voices into seen and unseen ones."""
+        self.pool = pool
+        self.noises = noises
+        self.lips = lips
+        self.faceless = faceless
+        self.config = config
+        self.n_samples = config.n_frames * SAMPLES_PER_VIDEO_FRAME
+        enough = [v for v in pool.voices if len(v.samples) >= self.n_samples]
+        self.seen = VoicePool(
+            [
+                v
+                for v in enough
+                if v.clip_index >= 0 and len(lips.of(v.clip_index)) >= config.n_frames
+            ]
+        )
+        self._position = {id(v): i for i, v in enumerate(pool.voices)}
+        self.unseen = VoicePool(
+            [v for v in enough if faceless and self._position[id(v)] in faceless.predicted]
+        )
+
+    def batch(self, n_items: int, n_voices: int, rng: np.random.Generator) -> Batch:
+        """`n_items` mixtures of at most `n_voices` interferers."""
+        items = [self._item(n_voices, rng) for _ in range(n_items)]
+        noisy, clean, features, shown = (np.stack(part) for part in zip(*items, strict=True))
+        return Batch(
+            torch.from_numpy(noisy),
+            torch.from_numpy(clean),
+            torch.from_numpy(features),
+            torch.from_numpy(shown),
+        )
+
+    def _item(
+        self, n_voices: int, rng: np.random.Generator
+    ) -> tuple[Samples, Samples, NDArray[np.float32], NDArray[np.bool_]]:
+        config = self.config
+        faceless = bool(self.unseen.voices) and rng.random() < config.faceless_share
+        voice, clean, features, shown = self._faceless(rng) if faceless else self._with_face(rng)
+        clean = self._coloured(clean, rng)
+        shown = self._hide(shown, rng)
+        hidden = not shown.any()
+        rest = self._interference(voice, hidden, n_voices, rng)
+        noisy = clean + rest * self._gain(clean, rest, hidden, rng)
+        scale = config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)
+        return (
+            (noisy * scale).astype(np.float32),
+            (clean * scale).astype(np.float32),
+            features,
+            shown,
+        )
+
+    def _with_face(
+        self, rng: np.random.Generator
+    ) -> tuple[Voice, Samples, NDArray[np.float32], NDArray[np.bool_]]:
+        voice = self.seen.draw(rng)
+        variant = int(rng.integers(len(self.lips.values)))
+        features = self.lips.of(voice.clip_index, variant)
+        start = int(rng.integers(0, len(features) - self.config.n_frames + 1))
+        stretch = slice(start, start + self.config.n_frames)
+        shown = self.lips.visible(voice.clip_index)[stretch].copy()
+        return voice, self._samples(voice, start), features[stretch].astype(np.float32), shown
+
+    def _faceless(
+        self, rng: np.random.Generator
+    ) -> tuple[Voice, Samples, NDArray[np.float32], NDArray[np.bool_]]:
+        assert self.faceless is not None
+        n_frames = self.config.n_frames
+        voice = self.unseen.draw(rng)
+        predicted = self.faceless.predicted[self._position[id(voice)]]
+        starts = rng.integers(0, len(predicted) - n_frames + 1, 3)
+        cuts = [self._samples(voice, int(start)) for start in starts]
+        best = int(np.argmax([level(cut) for cut in cuts]))
+        features = predicted[starts[best] : starts[best] + n_frames].astype(np.float32)
+        features = features + self._residual(rng) * self.faceless.std
+        return voice, cuts[best], features, np.ones(n_frames, np.bool_)
+
+    def _residual(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        assert self.faceless is not None
+        n_frames = self.config.n_frames
+        residual = self.faceless.residuals[int(rng.integers(len(self.faceless.residuals)))]
+        if len(residual) < n_frames:
+            residual = np.concatenate([residual, residual[::-1]])[:n_frames]
+        start = int(rng.integers(0, len(residual) - n_frames + 1))
+        return residual[start : start + n_frames]
+
+    def _samples(self, voice: Voice, start_frame: int) -> Samples:
+        first = start_frame * SAMPLES_PER_VIDEO_FRAME
+        return voice.samples[first : first + self.n_samples].astype(np.float32) / 32767
+
+    def _coloured(self, samples: Samples, rng: np.random.Generator) -> Samples:
+        if rng.random() < self.config.room_share:
+            samples = random_room(samples, rng)
+        return random_equaliser(samples, rng, self.config.equaliser_db)
+
+    def _hide(self, shown: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+        draw = rng.random()
+        if draw < self.config.hidden_share:
+            return np.zeros_like(shown)
+        if draw < self.config.hidden_share + self.config.half_hidden_share:
+            first, last = np.sort(rng.integers(0, len(shown) + 1, 2))
+            shown[first:last] = False
+        return shown
+
+    def _interference(
+        self, target: Voice, hidden: bool, n_voices: int, rng: np.random.Generator
+    ) -> Samples:
+        """Voices and noise, at random levels among themselves; no voices where no lips tell."""
+        rest = np.zeros(self.n_samples, np.float32)
+        if rng.random() < self.config.target_only_share:
+            return rest
+        only_noise = hidden and rng.random() < 0.8
+        with_noise = only_noise or rng.random() < self.config.noise_share
+        n_drawn = 0 if only_noise else int(rng.integers(0 if with_noise else 1, n_voices + 1))
+        for _ in range(n_drawn):
+            corpus = target.corpus if rng.random() < self.config.same_corpus_share else None
+            voice = self.pool.draw(rng, corpus=corpus, not_speaker=target.speaker)
+            rest += self._part(voice.samples, rng, 2.0)
+        if with_noise and self.noises:
+            rest += self._part(self.noises[int(rng.integers(len(self.noises)))], rng, 5.0)
+        return rest
+
+    def _part(
+        self, samples: NDArray[np.int16], rng: np.random.Generator, spread_db: float
+    ) -> Samples:
+        sound = self._coloured(voiced_excerpt(samples, self.n_samples, rng), rng)
+        wanted = 10 ** (rng.normal(0, spread_db) / 20)
+        return (sound * (wanted / max(level(sound), 1e-4))).astype(np.float32)
+
+    def _gain(self, clean: Samples, rest: Samples, hidden: bool, rng: np.random.Generator) -> float:
+        low, high = self.config.snr_db
+        snr_db = rng.uniform(low, high)
+        if rng.random() < self.config.clean_share:
+            snr_db = rng.uniform(10, 35)
+        if hidden:
+            snr_db = max(snr_db, rng.uniform(0, 5))
+        if not rest.any():
+            return 0.0
+        return level(clean) / max(level(rest), 1e-6) * float(10 ** (-snr_db / 20))

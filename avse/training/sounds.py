@@ -1,0 +1,145 @@
+"""Voices and noises in memory, and what is done to them: equaliser, level, mixing."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avse.training.manifest import SoundEntry
+from preprocessing.errors import MediaError
+from preprocessing.types import Progress, no_progress
+
+log = logging.getLogger(__name__)
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A stretch of speech of one person.
+
+    Attributes:
+        speaker: Unique over all corpora.
+        corpus: Where it was recorded.
+        samples: `[L]` int16, 16 kHz.
+        clip_index: Position among the face clips, -1 for a voice without a face.
+    """
+
+    speaker: str
+    corpus: str
+    samples: NDArray[np.int16]
+    clip_index: int = -1
+
+
+def load_sounds(
+    data_dir: Path, entries: Sequence[SoundEntry], progress: Progress = no_progress
+) -> list[tuple[SoundEntry, NDArray[np.int16]]]:
+    """Decode the entries to 16 kHz int16; those that do not decode are logged and left out."""
+    from preprocessing.media import read_audio
+
+    loaded = []
+    for index, entry in enumerate(entries, 1):
+        try:
+            waveform = read_audio(data_dir / entry.path)
+        except MediaError as error:
+            log.warning("left out: %s", error)
+            continue
+        samples = np.clip(np.round(waveform.samples * 32767), -32767, 32767).astype(np.int16)
+        loaded.append((entry, samples))
+        progress("sounds", index, len(entries))
+    return loaded
+
+
+def excerpt(
+    samples: NDArray[np.int16] | Samples, n_samples: int, rng: np.random.Generator
+) -> Samples:
+    """A random stretch of a sound as float32 `[n_samples]`; short sounds repeat."""
+    if len(samples) < n_samples:
+        samples = np.tile(samples, -(-n_samples // max(1, len(samples))))
+    start = int(rng.integers(0, len(samples) - n_samples + 1))
+    chosen = samples[start : start + n_samples]
+    if chosen.dtype == np.int16:
+        return chosen.astype(np.float32) / 32767
+    return chosen.astype(np.float32)
+
+
+def voiced_excerpt(
+    samples: NDArray[np.int16] | Samples, n_samples: int, rng: np.random.Generator
+) -> Samples:
+    """An excerpt that holds sound: the loudest of up to three random ones."""
+    tries = [excerpt(samples, n_samples, rng) for _ in range(3)]
+    for candidate in tries:
+        if level(candidate) > 1e-3:
+            return candidate
+    return max(tries, key=level)
+
+
+def level(samples: Samples) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(samples)) + 1e-12))
+
+
+def random_equaliser(samples: Samples, rng: np.random.Generator, strength_db: float) -> Samples:
+    """Colour a sound by a smooth random gain over frequency, and at times a band limit.
+
+    Without it the net learns to know its target by the recording channel.
+    """
+    n_samples = len(samples)
+    spectrum = np.fft.rfft(samples)
+    position = np.sqrt(np.linspace(0, 1, len(spectrum)))  # finer steps at low frequencies
+    knots = rng.normal(0, strength_db, 8)
+    gain_db = np.interp(position, np.linspace(0, 1, 8), knots)
+    gain_db += rng.normal(0, strength_db) * (position - 0.5)
+    if rng.random() < 0.15:
+        edge = rng.uniform(0.4, 0.95)
+        gain_db -= 40 * np.clip((np.linspace(0, 1, len(spectrum)) - edge) / 0.1, 0, 1)
+    coloured = np.fft.irfft(spectrum * 10 ** (gain_db / 20), n_samples)
+    return coloured.astype(np.float32) * (level(samples) / level(coloured))
+
+
+def random_room(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Add a short made-up room: the direct sound and an exponentially decaying noise tail."""
+    decay_s = rng.uniform(0.1, 0.5)
+    n_tail = int(16_000 * decay_s)
+    tail = rng.normal(0, 1, n_tail) * np.exp(-6.9 * np.arange(n_tail) / n_tail)
+    tail *= 10 ** (-rng.uniform(6, 18) / 20) / np.sqrt(np.sum(tail**2))
+    tail[0] = 1.0
+    n_fft = len(samples) + n_tail
+    wet = np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(tail, n_fft), n_fft)
+    return wet[: len(samples)].astype(np.float32)
+
+
+class VoicePool:
+    """Voices by corpus and speaker, drawn corpus first, then person, then stretch."""
+
+    def __init__(self, voices: Sequence[Voice]) -> None:
+        """Index the voices."""
+        self.voices = list(voices)
+        self._tree: dict[str, dict[str, list[Voice]]] = defaultdict(lambda: defaultdict(list))
+        for voice in voices:
+            self._tree[voice.corpus][voice.speaker].append(voice)
+        self.corpora = sorted(self._tree)
+        total = {
+            c: sum(len(v.samples) for s in self._tree[c].values() for v in s) for c in self.corpora
+        }
+        weight = np.array([np.sqrt(total[c]) for c in self.corpora])
+        self._weight = weight / weight.sum() if len(weight) else weight
+
+    def draw(
+        self, rng: np.random.Generator, *, corpus: str | None = None, not_speaker: str = ""
+    ) -> Voice:
+        """A voice, of `corpus` if given, never of `not_speaker`.
+
+        Corpora are drawn by the root of their length, people of one corpus evenly.
+        """
+        for _ in range(20):
+            chosen = corpus if corpus in self._tree else rng.choice(self.corpora, p=self._weight)
+            speakers = self._tree[str(chosen)]
+            name = list(speakers)[int(rng.integers(len(speakers)))]
+            if name != not_speaker:
+                return speakers[name][int(rng.integers(len(speakers[name])))]
+            corpus = None
+        raise ValueError(f"expected a voice other than {not_speaker!r}, found none")

@@ -1,0 +1,120 @@
+"""Fixed mixtures of people not in training, judged by ear's measures and not only by loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pystoi import stoi
+from torch import Tensor
+
+from avse.training.cache import CachedClip
+from avse.training.features import LipFeatures
+from avse.training.losses import negative_si_sdr
+from avse.training.sounds import Samples, excerpt, level
+from models.avse_net import AvseNet
+from preprocessing.spectral import istft, log_mel, stft
+from preprocessing.timeline import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationItem:
+    """One mixture with its lips.
+
+    Attributes:
+        group: Corpus and condition, e.g. `newsar.two_0db`.
+        noisy: `[L]`.
+        clean: `[L]`.
+        features: `[V, D]`.
+        is_visible: `[V]`.
+    """
+
+    group: str
+    noisy: Samples
+    clean: Samples
+    features: NDArray[np.float32]
+    is_visible: NDArray[np.bool_]
+
+
+ValidationSet = Sequence[ValidationItem]
+
+
+def validation_set(
+    clips: Sequence[CachedClip],
+    lips: LipFeatures,
+    n_clips: int,
+    seed: int,
+    *,
+    is_clean: bool = False,
+) -> list[ValidationItem]:
+    """Two talkers at 0 dB (and, if asked, clean speech) of people of these clips."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(clips))[:n_clips]
+    items = []
+    for index in order:
+        clip = clips[index]
+        features = lips.of(int(index)).astype(np.float32)
+        n_samples = len(features) * SAMPLES_PER_VIDEO_FRAME
+        clean = clip.samples[:n_samples]
+        others = [c for c in clips if c.entry.speaker != clip.entry.speaker]
+        rest = excerpt(others[int(rng.integers(len(others)))].samples, n_samples, rng)
+        noisy = clean + rest * (level(clean) / max(level(rest), 1e-5))
+        pairs = [("two_0db", noisy)] + ([("clean", clean)] if is_clean else [])
+        for name, mixture in pairs:
+            scale = 0.05 / level(mixture)
+            group = f"{clip.entry.corpus}.{name}"
+            shown = lips.visible(int(index))
+            items.append(
+                ValidationItem(
+                    group,
+                    (mixture * scale).astype(np.float32),
+                    (clean * scale).astype(np.float32),
+                    features,
+                    shown,
+                )
+            )
+    return items
+
+
+def validate(net: AvseNet, items: ValidationSet) -> dict[str, float]:
+    """Mean STOI before and after, and SI-SDR gain, by group."""
+    rows: dict[str, list[tuple[float, float, float]]] = {}
+    for item in items:
+        enhanced = enhance_item(net, item)
+        rows.setdefault(item.group, []).append(_figures(item, enhanced))
+    figures = {}
+    for group, values in rows.items():
+        before, after, gain = np.mean(values, axis=0)
+        figures[f"{group}.stoi_in"] = round(float(before), 4)
+        figures[f"{group}.stoi"] = round(float(after), 4)
+        figures[f"{group}.si_sdr_gain"] = round(float(gain), 3)
+    return figures
+
+
+@torch.no_grad()
+def enhance_item(net: AvseNet, item: ValidationItem) -> Samples:
+    """The enhanced sound `[L]` of one item."""
+    net.eval()
+    noisy = torch.from_numpy(item.noisy)[None]
+    spectrum = stft(noisy)
+    magnitude = spectrum.abs()
+    visual: list[Tensor] = []
+    if net.sees:
+        widths = net.visual.feature_channels
+        visual = list(torch.from_numpy(item.features)[None].split(widths, 2))
+    shown = torch.from_numpy(item.is_visible)[None]
+    mask = net.mask(log_mel(magnitude), magnitude, visual, shown)
+    enhanced: Samples = istft(mask * spectrum, noisy.shape[1])[0].numpy()
+    return enhanced
+
+
+def _figures(item: ValidationItem, enhanced: Samples) -> tuple[float, float, float]:
+    clean = torch.from_numpy(item.clean)[None]
+    before = -negative_si_sdr(torch.from_numpy(item.noisy)[None], clean).item()
+    after = -negative_si_sdr(torch.from_numpy(enhanced)[None], clean).item()
+    return (
+        float(stoi(item.clean, item.noisy, SAMPLE_RATE_HZ)),
+        float(stoi(item.clean, enhanced, SAMPLE_RATE_HZ)),
+        after - before,
+    )
