@@ -1,0 +1,268 @@
+"""Sound of a clip: decoded by timestamp, mixed to mono and resampled block by block."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soxr
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from preprocessing.errors import NoAudioStream, TooLong, TooShort
+from preprocessing.media_limits import MediaLimits
+from preprocessing.media_open import (
+    PacketDecoder,
+    choose_audio,
+    clock_zero_s,
+    container_duration_s,
+    open_container,
+)
+from preprocessing.types import Progress, Waveform, no_progress
+
+FORWARD_JUMP_S = 10.0
+BACKWARD_JUMP_S = 1.0
+MAX_TOLERANCE_S = 0.010
+SILENCE_BLOCK_SAMPLES = 65_536
+MAX_PLAUSIBLE = 1e6
+
+_CHANNEL_WEIGHTS = {
+    "FL": 1.0, "FR": 1.0, "FC": 2**0.5, "LFE": 0.0, "LFE2": 0.0,
+    "BL": 0.5**0.5, "BR": 0.5**0.5, "SL": 0.5**0.5, "SR": 0.5**0.5, "BC": 0.5**0.5,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedSound:
+    """Mono sound and what was noticed on the way.
+
+    Attributes:
+        waveform: The sound on the clip's clock.
+        source_rate_hz: Its own rate, as decoded.
+        n_channels: Its own channel count.
+        warnings: Sentences about what was mended.
+    """
+
+    waveform: Waveform
+    source_rate_hz: int
+    n_channels: int
+    warnings: tuple[str, ...]
+
+
+def decode_sound(
+    path: Path,
+    *,
+    rate_hz: int | None,
+    limits: MediaLimits,
+    audio_track: int = 0,
+    progress: Progress = no_progress,
+) -> DecodedSound:
+    """Read one sound track as mono at `rate_hz` (None: its own rate).
+
+    Raises:
+        NoAudioStream: There is no such track, or it has too many channels.
+        TooShort: Not one sample could be decoded.
+        TooLong: It is longer than the limit.
+        TooDamaged: Too many packets are damaged.
+    """
+    with open_container(path, limits) as container:
+        expected_s = container_duration_s(container)
+        if expected_s > limits.max_duration_s:
+            raise TooLong(path, f"at most {limits.max_duration_s:g} s", f"{expected_s:.0f} s")
+        builder = _build(path, container, rate_hz, limits, audio_track, progress)
+    if builder.n_out == 0:
+        raise TooShort(path, "sound", "a sound track without samples")
+    return builder.finish()
+
+
+def _build(  # noqa: PLR0913  # the parts of one call, kept off the public surface
+    path: Path,
+    container: InputContainer,
+    rate_hz: int | None,
+    limits: MediaLimits,
+    audio_track: int,
+    progress: Progress,
+) -> "SoundBuilder":
+    stream = choose_audio(path, container, audio_track)
+    n_channels = stream.codec_context.channels  # type: ignore[attr-defined]
+    if n_channels > limits.max_channels:
+        raise NoAudioStream(path, f"at most {limits.max_channels} channels", f"{n_channels}")
+    decoder = PacketDecoder(path, container, stream, limits)
+    builder = SoundBuilder(path, rate_hz, limits.max_duration_s)
+    builder.is_broadcast = container.format.name in {"mpegts", "mpeg"}
+    zero_s, expected_s = clock_zero_s(container), container_duration_s(container)
+    for frame in decoder.frames():
+        assert isinstance(frame, AudioFrame)
+        builder.add(frame, zero_s)
+        progress("sound", builder.end_s, max(expected_s, builder.end_s))
+    builder.flush()
+    if decoder.n_damaged:
+        found = f"{decoder.n_damaged} of {decoder.n_packets} sound packets"
+        builder.warn("damaged", f"{found} were damaged and skipped")
+    return builder
+
+
+@dataclass(slots=True)
+class SoundBuilder:
+    """Lays decoded blocks on a time line: gaps become silence, overlaps are cut.
+
+    Attributes:
+        path: The file, for messages.
+        rate_hz: Output rate; None takes the first block's.
+        max_duration_s: Longest sound accepted.
+        is_broadcast: Large forward steps of the stamps are jumps of the clock, not pauses.
+        start_s: Time of the first sample on the clip's clock.
+        end_s: Time after the last sample taken in.
+    """
+
+    path: Path
+    rate_hz: int | None
+    max_duration_s: float
+    is_broadcast: bool = False
+    start_s: float = 0.0
+    end_s: float = 0.0
+    n_out: int = 0
+    n_channels: int = 0
+    _source_rate_hz: int = 0
+    _first_rate_hz: int = 0
+    _shift_s: float | None = None
+    _resampler: soxr.ResampleStream | None = None
+    _out: bytearray = field(default_factory=bytearray)
+    _warnings: dict[str, str] = field(default_factory=dict)
+
+    def add(self, frame: AudioFrame, zero_s: float) -> None:
+        """Take in one decoded block whose stamps count from `zero_s`.
+
+        Raises:
+            TooLong: The sound has become longer than the limit.
+        """
+        self._set_rate(frame.sample_rate)
+        self.n_channels = max(self.n_channels, len(frame.layout.channels))
+        mono = self._sanitise(mix_to_mono(frame))
+        stamp_s = None if frame.pts is None else frame.time
+        n_gap = self._gap_samples(stamp_s, zero_s, mono.shape[0])
+        for n_silent in _blocks(max(0, n_gap)):
+            self._push(np.zeros(n_silent, np.float32))
+        self._push(mono[max(0, -n_gap) :])
+
+    def _gap_samples(self, stamp_s: float | None, zero_s: float, n_block: int) -> int:
+        """Samples between the end so far and a block; negative where they overlap."""
+        if self._shift_s is None:
+            self._shift_s = -zero_s
+            self.start_s = self.end_s = 0.0 if stamp_s is None else stamp_s - zero_s
+            return 0
+        if stamp_s is None:
+            return 0
+        gap_s = stamp_s + self._shift_s - self.end_s
+        if gap_s < -BACKWARD_JUMP_S or (self.is_broadcast and gap_s > FORWARD_JUMP_S):
+            self._shift_s -= gap_s
+            self.warn("jump", "the sound's timestamps jump; the parts were joined")
+            return 0
+        tolerance_s = min(MAX_TOLERANCE_S, 0.5 * n_block / self._source_rate_hz)
+        if abs(gap_s) <= max(tolerance_s, 0.0015):
+            return 0
+        if gap_s > 0:
+            self.warn("gap", "gaps in the sound were filled with silence")
+        else:
+            self.warn("overlap", "overlapping sound was trimmed")
+        self._check_length(gap_s)
+        return round(gap_s * self._source_rate_hz)
+
+    def _check_length(self, more_s: float = 0.0) -> None:
+        length_s = self.end_s + more_s - self.start_s
+        if length_s > self.max_duration_s:
+            raise TooLong(self.path, f"at most {self.max_duration_s:g} s", f"{length_s:.0f} s")
+
+    def _set_rate(self, source_rate_hz: int) -> None:
+        if source_rate_hz == self._source_rate_hz:
+            return
+        if self._source_rate_hz:
+            self.flush()
+            self.warn("rate", "the sound's rate changes on the way")
+        self._source_rate_hz = source_rate_hz
+        self._first_rate_hz = self._first_rate_hz or source_rate_hz
+        self.rate_hz = self.rate_hz or source_rate_hz
+        is_same = source_rate_hz == self.rate_hz
+        self._resampler = None if is_same else _resampler(source_rate_hz, self.rate_hz)
+
+    def _sanitise(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
+        is_sane = np.abs(mono) < MAX_PLAUSIBLE
+        if is_sane.all():
+            return mono
+        self.warn("nan", "samples that are not numbers, or absurdly large, were set to zero")
+        return np.where(is_sane, mono, np.float32(0.0))
+
+    def _push(self, mono: NDArray[np.float32]) -> None:
+        self.end_s += mono.shape[0] / self._source_rate_hz
+        self._check_length()
+        self._store(self._resampler.resample_chunk(mono) if self._resampler else mono)
+
+    def _store(self, mono: NDArray[np.float32]) -> None:
+        self._out += np.ascontiguousarray(mono, np.float32).tobytes()
+        self.n_out += mono.shape[0]
+
+    def flush(self) -> None:
+        """Take the last samples out of the resampler."""
+        if self._resampler is not None:
+            self._store(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            self._resampler = None
+
+    def warn(self, kind: str, sentence: str) -> None:
+        """Keep one sentence of each kind."""
+        self._warnings.setdefault(kind, sentence)
+
+    def finish(self) -> DecodedSound:
+        """Return everything that was taken in."""
+        samples = np.frombuffer(self._out, np.float32)
+        assert self.rate_hz is not None
+        waveform = Waveform(samples, self.rate_hz, self.start_s)
+        warnings = tuple(self._warnings.values())
+        return DecodedSound(waveform, self._first_rate_hz, self.n_channels, warnings)
+
+
+def _resampler(source_rate_hz: int, rate_hz: int) -> soxr.ResampleStream:
+    return soxr.ResampleStream(source_rate_hz, rate_hz, 1, dtype="float32", quality="VHQ")
+
+
+def _blocks(n_samples: int) -> Iterator[int]:
+    while n_samples > 0:
+        yield min(n_samples, SILENCE_BLOCK_SAMPLES)
+        n_samples -= SILENCE_BLOCK_SAMPLES
+
+
+def mix_to_mono(frame: AudioFrame) -> NDArray[np.float32]:
+    """Mix a decoded block to `[L]` float32; integer full scale becomes 1.0.
+
+    Stereo is the mean of its channels. With more, the centre counts most, the surrounds least and
+    the bass channel not at all; the weights add up to one, so that the mix cannot clip.
+    """
+    channels = _as_channels(frame)
+    if channels.shape[0] == 1:
+        return channels[0]
+    weights = mono_weights(tuple(channel.name for channel in frame.layout.channels))
+    return (weights[:, None] * channels).sum(axis=0, dtype=np.float32)
+
+
+def mono_weights(names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Weights of named channels that add up to one; unnamed ones count equally."""
+    weights = np.array([_CHANNEL_WEIGHTS.get(name, 0.5) for name in names], np.float32)
+    if not any(name in _CHANNEL_WEIGHTS for name in names) or weights.sum() == 0.0:
+        weights = np.ones(len(names), np.float32)
+    return weights / weights.sum()
+
+
+def _as_channels(frame: AudioFrame) -> NDArray[np.float32]:
+    """Return `[C, L]` float32."""
+    values = frame.to_ndarray()
+    n_channels = len(frame.layout.channels)
+    if not frame.format.is_planar:
+        values = values.reshape(-1, n_channels).T  # [C, L]
+    if values.dtype == np.uint8:
+        return ((values.astype(np.float32) - 128.0) / 128.0).astype(np.float32)
+    if values.dtype.kind == "i":
+        full_scale = math.ldexp(1.0, 8 * values.dtype.itemsize - 1)
+        return (values / full_scale).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float32)

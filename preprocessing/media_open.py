@@ -1,0 +1,232 @@
+"""Opening a container safely and walking its packets; no decoding policy beyond that."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from preprocessing.errors import (
+    MissingFile,
+    NoAudioStream,
+    ResolutionLimit,
+    TooDamaged,
+    TooManyStreams,
+    Unreadable,
+    UnsupportedCodec,
+    UnsupportedContainer,
+)
+from preprocessing.media_limits import (
+    DEMUXERS,
+    DEMUXERS_WITHOUT_ZERO,
+    VIDEO_CODECS,
+    MediaLimits,
+    is_audio_codec,
+)
+
+logger = logging.getLogger(__name__)
+
+N_DECODER_THREADS = 2
+MAX_DEMUX_FAILURES = 16
+_NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+
+
+@contextlib.contextmanager
+def open_container(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
+    """Open a media file by its path and content, never by what its name or body points to.
+
+    Raises:
+        MissingFile: The path is not a regular file.
+        UnsupportedContainer: The content belongs to a demuxer that is not accepted.
+        Unreadable: FFmpeg finds no media in it.
+        TooManyStreams: There are more streams than the limit.
+    """
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "no such file"
+        raise MissingFile(path, "a media file", found)
+    if path.stat().st_size == 0:
+        raise Unreadable(path, "a media file", "an empty file")
+    container = _open(path, limits)
+    with container:
+        if container.format.name not in DEMUXERS:
+            raise UnsupportedContainer(path, "a sound or video file", container.format.name)
+        if len(container.streams) > limits.max_streams:
+            found = f"{len(container.streams)}"
+            raise TooManyStreams(path, f"at most {limits.max_streams} streams", found)
+        yield container
+
+
+def _open(path: Path, limits: MediaLimits) -> InputContainer:
+    stream_options = [{"max_pixels": str(limits.max_pixels)} for _ in range(limits.max_streams)]
+    try:
+        return av.open(
+            f"file:{path.resolve()}",
+            mode="r",
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": ",".join(DEMUXERS),
+            },
+            stream_options=stream_options,  # type: ignore[arg-type]  # the stub says list[str]
+            metadata_errors="replace",
+        )
+    except PermissionError as error:
+        raise Unreadable(path, "a file that may be read", "permission denied") from error
+    except FFmpegError as error:
+        raise _explain_failed_open(path, error) from error
+
+
+def _explain_failed_open(path: Path, error: FFmpegError) -> UnsupportedContainer | Unreadable:
+    if isinstance(error, av.error.ArgumentError):
+        return UnsupportedContainer(path, "a sound or video file", "a format that is not accepted")
+    return Unreadable(path, "a sound or video file", f"content FFmpeg cannot open ({error})")
+
+
+def clock_zero_s(container: InputContainer) -> float:
+    """Time, in the container's own stamps, that the clip's clock calls zero, seconds."""
+    if container.format.name not in DEMUXERS_WITHOUT_ZERO or container.start_time is None:
+        return 0.0
+    return container.start_time / av.time_base
+
+
+def container_duration_s(container: InputContainer) -> float:
+    """Length that the container claims, 0.0 where it does not."""
+    return max(0.0, (container.duration or 0) / av.time_base)
+
+
+def choose_audio(path: Path, container: InputContainer, audio_track: int) -> AudioStream:
+    """Return sound stream number `audio_track`, counted from 0.
+
+    Raises:
+        NoAudioStream: There is no sound, or no such track.
+        UnsupportedCodec: Its codec is not accepted.
+    """
+    streams = container.streams.audio
+    if not streams:
+        raise NoAudioStream(path, "a sound track", "none")
+    if not 0 <= audio_track < len(streams):
+        raise NoAudioStream(path, f"sound track {audio_track}", f"tracks 0 to {len(streams) - 1}")
+    stream = streams[audio_track]
+    name = codec_name(stream)
+    if not is_audio_codec(name):
+        raise UnsupportedCodec(path, "a known sound codec", name)
+    return stream
+
+
+def choose_video(path: Path, container: InputContainer, limits: MediaLimits) -> VideoStream | None:
+    """Return the first moving picture, or None; attached pictures do not count.
+
+    Raises:
+        UnsupportedCodec: Its codec is not accepted.
+        ResolutionLimit: Its header names more pixels than the limit.
+    """
+    for stream in container.streams.video:
+        if stream.disposition & _NOT_MOVING:
+            continue
+        name = codec_name(stream)
+        if name not in VIDEO_CODECS:
+            raise UnsupportedCodec(path, "a known picture codec", name)
+        check_pixels(path, stream.codec_context.width, stream.codec_context.height, limits)
+        return stream
+    return None
+
+
+def codec_name(stream: Stream) -> str:
+    """FFmpeg's canonical name of a stream's codec, `unknown` where it has no decoder."""
+    context = stream.codec_context
+    return context.codec.canonical_name if context is not None else "unknown"
+
+
+def check_pixels(path: Path, width: int, height: int, limits: MediaLimits) -> None:
+    """Refuse a picture above the limit.
+
+    Raises:
+        ResolutionLimit: Width times height is above `limits.max_pixels`.
+    """
+    if width * height > limits.max_pixels:
+        expected = f"at most {limits.max_pixels} pixels a picture"
+        raise ResolutionLimit(path, expected, f"{width}x{height}")
+
+
+@dataclass(slots=True)
+class PacketDecoder:
+    """Decodes one stream packet by packet; damaged ones are counted and skipped.
+
+    Attributes:
+        path: The file, for messages.
+        container: The open container.
+        stream: The stream to decode; the others are not read.
+        limits: The budget of damaged packets.
+        n_packets: Packets seen so far.
+        n_damaged: Packets, of those, that could not be decoded.
+    """
+
+    path: Path
+    container: InputContainer
+    stream: AudioStream | VideoStream
+    limits: MediaLimits
+    n_packets: int = 0
+    n_damaged: int = 0
+    _last_error: str = field(default="", init=False)
+
+    def frames(self) -> Iterator[AudioFrame | VideoFrame]:
+        """Yield frames in presentation order.
+
+        Raises:
+            TooDamaged: More packets are damaged than the budget allows.
+        """
+        self._prepare()
+        for packet in self._packets():
+            self.n_packets += 1
+            yield from self._decode(packet)
+        if self.n_packets <= self.n_damaged and self.n_damaged:
+            self._give_up()
+
+    def _prepare(self) -> None:
+        for other in self.container.streams:
+            if other.index != self.stream.index:
+                other.discard = av.stream.Discard.all
+        self.stream.codec_context.options = {"max_pixels": str(self.limits.max_pixels)}
+        self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_count = N_DECODER_THREADS
+
+    def _packets(self) -> Iterator[Packet[AudioStream] | Packet[VideoStream]]:
+        for _ in range(MAX_DEMUX_FAILURES):
+            try:
+                yield from self.container.demux(self.stream)
+                return
+            except FFmpegError as error:
+                self.n_packets += 1
+                self._count_damaged(error)
+
+    def _decode(
+        self, packet: Packet[AudioStream] | Packet[VideoStream]
+    ) -> list[AudioFrame] | list[VideoFrame]:
+        try:
+            return packet.decode()
+        except FFmpegError as error:
+            self._count_damaged(error)
+            return []
+
+    def _count_damaged(self, error: FFmpegError) -> None:
+        self.n_damaged += 1
+        self._last_error = str(error)
+        logger.debug("%s: packet %d is damaged: %s", self.path, self.n_packets, error)
+        forgiven = self.limits.max_damaged_packets
+        if self.n_damaged > forgiven + self.limits.max_damaged_share * self.n_packets:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        found = f"{self.n_damaged} damaged of {self.n_packets} packets ({self._last_error})"
+        raise TooDamaged(self.path, f"a decodable {self.stream.type} stream", found)
