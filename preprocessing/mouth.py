@@ -1,0 +1,464 @@
+"""Mouth crops of followed faces: landmarks while decoding, smoothed poses, crops at 25 fps."""
+
+import math
+import mmap
+import tempfile
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.errors import BundleInvalid
+from models.mouth_landmarks import (
+    LEFT_EYE,
+    N_MOUTH_POINTS,
+    RIGHT_EYE,
+    MouthLandmarksConfig,
+    MouthLandmarksNet,
+)
+from models.weights import load_strict, load_weights, packaged, read_spec
+from preprocessing.timeline import VIDEO_FPS, video_frame_time_s
+from preprocessing.types import Frame, MouthTrack
+
+_BYTES_IN_MEMORY = 64 * 2**20
+_SAME_TIME_S = 0.012
+_TIE_S = 1e-4
+_EYES_PER_MOUTH_DISTANCE = 0.8
+_MAX_BOX_PER_PICTURE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class CropConfig:
+    """How mouths are cut out.
+
+    Attributes:
+        size_px: Side of a crop.
+        width_eye_distances: Side of a crop in distances between the eyes' centres.
+        centre_sigma_s: Width of the Gaussian that smooths the mouth's centre over time.
+        pose_sigma_s: The same for scale and angle, which change more slowly.
+        max_gap_s: A face missing for longer splits the smoothing; shorter gaps are bridged with
+            the nearest crop.
+        max_distance_s: A 25 fps frame farther than this from any picture of the face is invisible.
+        patch_boxes: Side of the patch that is kept of each picture, in longer edges of the box.
+        patch_px: Largest side of that patch in pixels.
+        batch_size: Faces that go through the network at once.
+    """
+
+    size_px: int = 122
+    width_eye_distances: float = 1.5
+    centre_sigma_s: float = 0.06
+    pose_sigma_s: float = 0.25
+    max_gap_s: float = 0.2
+    max_distance_s: float = 0.1
+    patch_boxes: float = 1.7
+    patch_px: int = 384
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is not positive.
+        """
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"CropConfig.{name}: expected > 0, found {getattr(self, name)}")
+
+    @property
+    def look_ahead_s(self) -> float:
+        """Later pictures that a crop waits for."""
+        return 3 * max(self.centre_sigma_s, self.pose_sigma_s)
+
+
+def load_mouth_landmarks() -> MouthLandmarksNet:
+    """The landmark network that ships with the package, in eval mode.
+
+    Raises:
+        ModelError: The bundle is missing, damaged or of another shape.
+    """
+    folder = packaged("mouth-landmarks")
+    spec = read_spec(folder)
+    if spec.model != "mouth_landmarks":
+        raise BundleInvalid(f"{folder}: expected model mouth_landmarks, found {spec.model!r}")
+    net = MouthLandmarksNet(MouthLandmarksConfig(**spec.model_config))
+    load_strict(net, load_weights(folder, spec), str(folder))
+    return net.to(memory_format=torch.channels_last)
+
+
+def warp_affine(
+    picture: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int
+) -> NDArray[np.uint8]:
+    """Square crop by an affine map; edges are continued, strong shrinking is averaged first.
+
+    Args:
+        picture: `[H, W]` uint8.
+        matrix: `[2, 3]` from picture to crop, pixels, pixel i covering i to i + 1.
+        side_px: Side of the crop.
+    """
+    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    if scale < 0.5:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.35 / scale), dtype=np.uint8)
+    centred = matrix.copy()
+    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    size = (side_px, side_px)
+    warped = cv2.warpAffine(
+        picture, centred, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(warped, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """Grey surroundings of one face; `scale` patch pixels a source pixel from `corner_px`."""
+
+    track_id: int
+    time_s: float
+    grey: NDArray[np.uint8]
+    corner_px: NDArray[np.float64]
+    scale: float
+    face_centre_px: NDArray[np.float64]
+    face_side_px: float
+
+
+def _cut_patch(track_id: int, frame: Frame, box: NDArray[Any], config: CropConfig) -> _Patch:
+    longer_px = float(max(box[2] - box[0], box[3] - box[1]))
+    centre_px = np.array([box[0] + box[2], box[1] + box[3]], dtype=np.float64) / 2
+    side_px = max(8, round(longer_px * config.patch_boxes))
+    left, top = np.floor(centre_px - side_px / 2).astype(int)
+    height, width = frame.image.shape[:2]
+    if left >= 0 and top >= 0 and left + side_px <= width and top + side_px <= height:
+        region = frame.image[top : top + side_px, left : left + side_px]
+    else:
+        rows = np.arange(top, top + side_px).clip(0, height - 1)
+        columns = np.arange(left, left + side_px).clip(0, width - 1)
+        region = frame.image[rows[:, None], columns]
+    grey = cv2.cvtColor(region, cv2.COLOR_RGB2GRAY)
+    if side_px > config.patch_px:
+        size = (config.patch_px, config.patch_px)
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    corner_px = np.array([left, top], dtype=np.float64)
+    scale = grey.shape[0] / side_px
+    patch = np.asarray(grey, dtype=np.uint8)
+    return _Patch(track_id, frame.time_s, patch, corner_px, scale, centre_px, longer_px)
+
+
+def _check_box(box: NDArray[Any], image: NDArray[np.uint8]) -> None:
+    edges = (box[2] - box[0], box[3] - box[1])
+    limit_px = _MAX_BOX_PER_PICTURE * max(image.shape[:2])
+    if not (np.isfinite(box).all() and min(edges) > 0 and max(edges) <= limit_px):
+        raise ValueError(f"box_xyxy: expected a finite box with area, found {box.tolist()}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """A patch and what the network saw: source pixels; pose = x, y, log eye distance, angle."""
+
+    patch: _Patch
+    mouth_px: NDArray[np.float32]
+    pose: NDArray[np.float64]
+
+
+def face_pose(points_px: NDArray[Any]) -> NDArray[np.float64]:
+    """Centre, size and angle of a mouth from the 25 points of its face.
+
+    The eye distance is bounded below by the eyes-to-mouth distance, so that a head turned to the
+    side is not magnified; the angle is that of the eye line and the eyes-to-mouth line together.
+
+    Args:
+        points_px: `[25, 2]` source pixels.
+
+    Returns:
+        `[4]`: mouth centroid x and y, log of the eye distance in pixels, angle in radians.
+    """
+    centre = points_px[:N_MOUTH_POINTS].mean(axis=0)
+    eye_line = points_px[RIGHT_EYE] - points_px[LEFT_EYE]
+    down = centre - (points_px[RIGHT_EYE] + points_px[LEFT_EYE]) / 2
+    level = eye_line + 0.5 * np.array([down[1], -down[0]])
+    eyes_px = max(float(np.hypot(*eye_line)), _EYES_PER_MOUTH_DISTANCE * float(np.hypot(*down)))
+    angle = math.atan2(level[1], level[0])
+    return np.array([centre[0], centre[1], math.log(max(eyes_px, 1e-3)), angle])
+
+
+def smoothed_value(
+    times_s: NDArray[np.float64], values: NDArray[np.float64], at_s: float, sigma_s: float
+) -> NDArray[np.float64]:
+    """Local linear fit with Gaussian weights, so that steady motion is not delayed at an end.
+
+    Args:
+        times_s: `[N]` seconds, any spacing.
+        values: `[N, D]`.
+        at_s: Where the fit is read.
+        sigma_s: Standard deviation of the weights; beyond three of them they are zero.
+
+    Returns:
+        `[D]`.
+    """
+    offset = times_s - at_s
+    near = np.abs(offset) <= 3 * sigma_s
+    offset, values = offset[near], values[near]
+    weight = np.exp(-0.5 * (offset / sigma_s) ** 2)
+    weight /= weight.sum()
+    mean_offset, mean = weight @ offset, weight @ values
+    spread = weight @ (offset - mean_offset) ** 2
+    if spread < 1e-9:
+        return np.asarray(mean)
+    slope = (weight * (offset - mean_offset)) @ (values - mean) / spread
+    return np.asarray(mean - slope * mean_offset)
+
+
+class _CropStore:
+    """Finished crops of all tracks in one temporary file, in memory while they are few."""
+
+    def __init__(self, size_px: int) -> None:
+        self._shape = (size_px, size_px)
+        self._n_bytes = size_px * size_px
+        self._n_crops = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=_BYTES_IN_MEMORY)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+
+    def append(self, crop: NDArray[np.uint8]) -> int:
+        self._file.seek(self._n_crops * self._n_bytes)
+        self._file.write(crop.tobytes())
+        self._n_crops += 1
+        return self._n_crops - 1
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """`[V, H, W]` of the crops `rows`; -1 gives zeros. Large results lie in a file."""
+        shape = (len(rows), *self._shape)
+        if len(rows) * self._n_bytes <= _BYTES_IN_MEMORY:
+            crops = np.zeros(shape, np.uint8)
+            for v in np.flatnonzero(rows >= 0):
+                crops[v] = self._read(rows[v])
+            return crops
+        with tempfile.TemporaryFile() as file:
+            file.truncate(len(rows) * self._n_bytes)
+            for v in np.flatnonzero(rows >= 0):
+                file.seek(int(v) * self._n_bytes)
+                file.write(self._read(rows[v]).tobytes())
+            file.flush()
+            return np.memmap(file, np.uint8, mode="c", shape=shape)
+
+    def _read(self, row: int) -> NDArray[np.uint8]:
+        self._file.seek(int(row) * self._n_bytes)
+        return np.frombuffer(self._file.read(self._n_bytes), np.uint8).reshape(self._shape)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def release_pages(crops: NDArray[np.uint8]) -> None:
+    """Let go of the memory behind crops that were read from a file; they can be read again.
+
+    Crops of an hour lie in a temporary file. Reading them in windows and calling this after each
+    keeps the memory bounded. Arrays that live in memory are left as they are.
+    """
+    mapping = getattr(crops, "_mmap", None)
+    if isinstance(mapping, mmap.mmap):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(slots=True)
+class _Following:
+    """One track: poses within reach of the smoothing, sightings that wait, results."""
+
+    recent: deque[_Sighting] = field(default_factory=deque)
+    n_done: int = 0
+    times_s: list[float] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    mouths_px: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+class MouthAccumulator:
+    """Turns sightings of faces, in order of time, into finished crops with bounded look-ahead."""
+
+    def __init__(self, config: CropConfig) -> None:
+        """Start empty."""
+        self._config = config
+        self._store = _CropStore(config.size_px)
+        self._tracks: dict[int, _Following] = {}
+
+    def append(self, sighting: _Sighting) -> None:
+        """Take one sighting; finish the crops that have seen all they wait for."""
+        now_s = sighting.patch.time_s
+        following = self._tracks.setdefault(sighting.patch.track_id, _Following())
+        self._end_segments(now_s)
+        following.recent.append(sighting)
+        self._advance(following, now_s - self._config.look_ahead_s)
+
+    def _end_segments(self, now_s: float) -> None:
+        for following in self._tracks.values():
+            recent = following.recent
+            if recent and now_s - recent[-1].patch.time_s > self._config.max_gap_s + _TIE_S:
+                self._advance(following, math.inf)
+                recent.clear()
+                following.n_done = 0
+
+    def _advance(self, following: _Following, until_s: float) -> None:
+        """Finish the waiting sightings up to `until_s`; drop those nobody looks back to."""
+        recent = following.recent
+        times_s = np.array([sighting.patch.time_s for sighting in recent])
+        n_ready = int((times_s <= until_s).sum())
+        if n_ready > following.n_done:
+            poses = np.stack([sighting.pose for sighting in recent])
+            poses[:, 3] = np.unwrap(poses[:, 3])
+            for index in range(following.n_done, n_ready):
+                self._finish(following, recent[index], times_s, poses)
+            following.n_done = n_ready
+        while following.n_done and recent[0].patch.time_s < until_s - self._config.look_ahead_s:
+            recent.popleft()
+            following.n_done -= 1
+
+    def _finish(
+        self,
+        following: _Following,
+        sighting: _Sighting,
+        times_s: NDArray[np.float64],
+        poses: NDArray[np.float64],
+    ) -> None:
+        patch, config = sighting.patch, self._config
+        centre = smoothed_value(times_s, poses[:, :2], patch.time_s, config.centre_sigma_s)
+        log_eyes, angle = smoothed_value(times_s, poses[:, 2:], patch.time_s, config.pose_sigma_s)
+        crop_px = config.width_eye_distances * math.exp(log_eyes)
+        matrix = _crop_matrix((centre - patch.corner_px) * patch.scale, angle)
+        zoom = config.size_px / (crop_px * patch.scale)
+        matrix *= zoom
+        matrix[:, 2] += config.size_px / 2
+        following.times_s.append(patch.time_s)
+        following.mouths_px.append(sighting.mouth_px)
+        following.rows.append(self._store.append(warp_affine(patch.grey, matrix, config.size_px)))
+
+    def finish(self, start_s: float, n_video_frames: int) -> dict[int, MouthTrack]:
+        """Crops of every track on the 25 fps grid from `start_s`; the accumulator is used up."""
+        for following in self._tracks.values():
+            self._advance(following, math.inf)
+            following.recent.clear()
+        mouths = {
+            track_id: self._on_grid(following, start_s, n_video_frames)
+            for track_id, following in self._tracks.items()
+        }
+        self._store.close()
+        return mouths
+
+    def _on_grid(self, following: _Following, start_s: float, n_frames: int) -> MouthTrack:
+        centres_s = video_frame_time_s(0, start_s) + np.arange(n_frames) / VIDEO_FPS
+        shown = nearest_pictures(
+            np.array(following.times_s), centres_s, self._config.max_distance_s
+        )
+        is_visible = shown >= 0
+        rows = np.where(is_visible, np.array(following.rows)[shown], -1)
+        landmarks_px = np.full((n_frames, N_MOUTH_POINTS, 2), np.nan, np.float32)
+        landmarks_px[is_visible] = np.stack(following.mouths_px)[shown[is_visible]]
+        return MouthTrack(self._store.gather(rows), is_visible, start_s, landmarks_px)
+
+
+def _crop_matrix(centre: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
+    """`[2, 3]` rotation that brings `centre` to the origin and the line of `angle` level."""
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    return np.column_stack((turn, -turn @ centre))
+
+
+def nearest_pictures(
+    times_s: NDArray[np.float64], centres_s: NDArray[np.float64], max_distance_s: float
+) -> NDArray[np.int64]:
+    """Index of the picture on screen at each time, -1 where none is near.
+
+    A picture is on screen from its timestamp on, so its middle is half an interval later; the
+    picture with the nearest middle is taken, the later one of two equally near.
+
+    Args:
+        times_s: `[N]` increasing timestamps, N >= 1.
+        centres_s: `[V]` wanted times.
+        max_distance_s: Farther than this counts as absent.
+    """
+    interval_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1 / VIDEO_FPS
+    middles_s = times_s + min(interval_s, 2 / VIDEO_FPS) / 2
+    after = np.searchsorted(middles_s, centres_s).clip(0, len(times_s) - 1)
+    before = (after - 1).clip(0)
+    is_before_nearer = centres_s - middles_s[before] < np.abs(middles_s[after] - centres_s) - _TIE_S
+    nearest = np.where(is_before_nearer, before, after)
+    is_near = np.abs(middles_s[nearest] - centres_s) <= max_distance_s + _TIE_S
+    return np.where(is_near, nearest, -1)
+
+
+class MouthCropper:
+    """Follows the mouths of several faces through one pass over the pictures.
+
+    Of each picture only a small grey patch a face is kept, and that for about a second.
+
+    Args:
+        net: The landmark network.
+        config: Size and smoothing of the crops.
+    """
+
+    def __init__(self, net: MouthLandmarksNet, config: CropConfig = CropConfig()) -> None:
+        """Start with no face."""
+        self._net = net
+        self._config = config
+        self._accumulator = MouthAccumulator(config)
+        self._waiting: list[_Patch] = []
+        self._last_s: dict[int, float] = {}
+
+    def add(self, track_id: int, frame: Frame, box_xyxy: NDArray[Any]) -> None:
+        """Take one face of one picture; the pictures of a track come in order of time.
+
+        A picture less than 12 ms after the track's last one is passed over.
+
+        Args:
+            track_id: Which track the face belongs to.
+            frame: The decoded picture; it is not kept.
+            box_xyxy: `[4]` source pixels, half-open.
+
+        Raises:
+            ValueError: The box has no area, is not finite or is far larger than the picture.
+        """
+        _check_box(box_xyxy, frame.image)
+        if frame.time_s - self._last_s.get(track_id, -math.inf) < _SAME_TIME_S:
+            return
+        self._last_s[track_id] = frame.time_s
+        self._waiting.append(_cut_patch(track_id, frame, box_xyxy, self._config))
+        if len(self._waiting) >= self._config.batch_size:
+            self._look()
+
+    def finish(self, start_s: float, n_video_frames: int) -> dict[int, MouthTrack]:
+        """Crops of every track on the sound's clock; the cropper is used up.
+
+        Frame v covers `start_s + v / 25` to `start_s + (v + 1) / 25`.
+
+        Args:
+            start_s: Time of the first sample of the sound.
+            n_video_frames: How many 25 fps frames cover the sound.
+        """
+        self._look()
+        return self._accumulator.finish(start_s, n_video_frames)
+
+    def _look(self) -> None:
+        patches, self._waiting = self._waiting, []
+        if not patches:
+            return
+        matrices = [self._face_matrix(patch) for patch in patches]
+        side_px = self._net.config.face_px
+        faces = [
+            warp_affine(patch.grey, matrix, side_px)
+            for patch, matrix in zip(patches, matrices, strict=True)
+        ]
+        with torch.inference_mode():
+            points = self._net(torch.from_numpy(np.stack(faces))).cpu().numpy()
+        for patch, matrix, found in zip(patches, matrices, points, strict=True):
+            in_patch = (found * side_px - matrix[:, 2]) / matrix[0, 0]
+            points_px = in_patch / patch.scale + patch.corner_px
+            mouth_px = points_px[:N_MOUTH_POINTS].astype(np.float32)
+            self._accumulator.append(_Sighting(patch, mouth_px, face_pose(points_px)))
+
+    def _face_matrix(self, patch: _Patch) -> NDArray[np.float64]:
+        """`[2, 3]` from patch pixels to the network's face crop; no rotation."""
+        net_config = self._net.config
+        side_px = patch.face_side_px * net_config.box_enlargement
+        zoom = net_config.face_px / (side_px * patch.scale)
+        corner = patch.face_centre_px - side_px / 2
+        offset = (patch.corner_px - corner) * patch.scale * zoom
+        return np.array([[zoom, 0.0, offset[0]], [0.0, zoom, offset[1]]])
