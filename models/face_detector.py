@@ -125,7 +125,8 @@ class FaceDetectorNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for head in self.heads:
-            assert isinstance(head, nn.Conv2d) and head.bias is not None
+            assert isinstance(head, nn.Conv2d)
+            assert head.bias is not None
             nn.init.normal_(head.weight, std=0.01)
             nn.init.constant_(head.bias[-5:-4], -3.0)
 
@@ -141,9 +142,7 @@ class FaceDetectorNet(nn.Module):
         for level in self.levels:
             x = level(x)  # [B, C, ceil(H / stride), ceil(W / stride)]
             features.append(x)
-        judged = [
-            self._judge(index, level) for index, level in enumerate(self._top_down(features))
-        ]
+        judged = [self._judge(index, level) for index, level in enumerate(self._top_down(features))]
         logits, offsets = (torch.cat(parts, dim=1) for parts in zip(*judged, strict=True))
         sizes = [(feature.shape[2], feature.shape[3]) for feature in features]
         return RawFaces(logits, offsets, self._anchors(sizes, images))
@@ -220,7 +219,8 @@ def _level(n_in: int, n_out: int, n_convs: int, config: FaceDetectorConfig) -> n
 def _fold(state: dict[str, Tensor], name: str, unit: ConvUnit) -> None:
     norm = unit.norm
     assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     for key in [key for key in state if key.startswith(f"{name}.norm.")]:
         del state[key]
@@ -316,7 +316,7 @@ def match_anchors(
     matched = torch.full((len(anchors),), -1, dtype=torch.int64)
     if len(boxes_xyxy) == 0:
         return matched
-    corners = torch.cat((anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2), 1)
+    corners = decode_boxes(torch.zeros_like(anchors), anchors)
     overlaps = box_iou(boxes_xyxy, corners)  # [N, A]
     best, owner = overlaps.max(dim=0)
     matched[best >= least] = owner[best >= least]

@@ -1,7 +1,6 @@
 """Made pictures for the face detector: labelled faces pasted over varied backgrounds."""
 
 import json
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 from preprocessing.errors import Unreadable
 from preprocessing.types import Progress, no_progress
 
-logger = logging.getLogger(__name__)
-
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
 LEAST_BACKGROUND_PX = 28
 SURE_SCORE = 0.8
+PART_MARGIN = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,7 @@ class SceneConfig:
             all: they are left out of the loss.
         most_face: Largest face, as a share of the scene's side.
         n_most_faces: Faces pasted into one scene.
+        n_most_parts: Face-free parts pasted into one scene.
         empty_share: Share of scenes without any face.
     """
 
@@ -56,12 +55,13 @@ class SceneConfig:
     least_face_px: float = 14.0
     most_face: float = 0.95
     n_most_faces: int = 4
+    n_most_parts: int = 5
     empty_share: float = 0.12
 
 
 @dataclass(slots=True)
 class Scene:
-    """A picture under construction: `boxes` are faces, `unsure` regions are left out of the loss."""
+    """A picture under construction; `unsure` regions are left out of the loss."""
 
     image: Image
     boxes: list[Boxes] = field(default_factory=list)
@@ -127,10 +127,11 @@ class SceneMaker:
         """One scene: image `[S, S, 3]`, faces `[N, 4]` and unsure regions `[M, 4]` (xyxy)."""
         rng, side = self.rng, self.config.side_px
         scene = Scene(self._background())
-        for _ in range(rng.integers(0, 3)):
+        for _ in range(rng.integers(0, self.config.n_most_parts + 1)):
             self._paste_background(scene)
         if rng.random() >= self.config.empty_share:
-            n_faces = 1 if rng.random() < 0.6 else int(rng.integers(2, self.config.n_most_faces + 1))
+            many = int(rng.integers(2, self.config.n_most_faces + 1))
+            n_faces = 1 if rng.random() < 0.6 else many
             for _ in range(n_faces):
                 self._paste_face(scene, n_faces)
         image = spoil(scene.image, rng)
@@ -153,7 +154,7 @@ class SceneMaker:
     def _part(self) -> Image:
         part = self.backgrounds[self.rng.integers(len(self.backgrounds))]
         height, width = part.shape[:2]
-        share = self.rng.uniform(0.4, 1.0, 2)
+        share = self.rng.uniform(0.2, 1.0, 2)
         rows, columns = max(16, int(height * share[0])), max(16, int(width * share[1]))
         top = int(self.rng.integers(0, max(1, height - rows)))
         left = int(self.rng.integers(0, max(1, width - columns)))
@@ -185,7 +186,8 @@ class SceneMaker:
         sizes = box[2:] - box[:2]
         side = self.config.side_px
         most_px = self.config.most_face * side / (1.0 if n_faces == 1 else 2.0)
-        wanted_px = float(np.exp(self.rng.uniform(np.log(self.config.least_face_px), np.log(most_px))))
+        log_px = self.rng.uniform(np.log(self.config.least_face_px), np.log(most_px))
+        wanted_px = float(np.exp(log_px))
         scale = wanted_px / float(np.sqrt(sizes.prod()))
         image, shrink = _shrunk(picture.image, scale)
         boxes = picture.boxes_xyxy * shrink
@@ -214,9 +216,10 @@ class SceneMaker:
         size = (self.config.side_px, self.config.side_px)
         alpha = self._alpha(image, boxes)
         warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
-        weight = cv2.warpAffine(alpha, matrix, size, flags=cv2.INTER_LINEAR)[..., None]
+        flat = np.asarray(cv2.warpAffine(alpha, matrix, size), np.float32)
         if boxes is not None:
-            scene.unsure.extend(_hidden(scene, weight[..., 0]))
+            scene.unsure.extend(_hidden(scene, flat))
+        weight = flat[..., None]
         mixed = scene.image + (warped.astype(np.float32) - scene.image) * weight
         scene.image = mixed.astype(np.uint8)
 
@@ -231,7 +234,8 @@ class SceneMaker:
             alpha[:margin], alpha[-margin:], alpha[:, :margin], alpha[:, -margin:] = 0, 0, 0, 0
             return np.asarray(cv2.blur(alpha, (margin, margin)), np.float32)
         box = np.array([0, 0, width, height]) if boxes is None else boxes[0]
-        centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * self.rng.uniform(1.05, 1.5)
+        centre = (box[:2] + box[2:]) / 2
+        half = (box[2:] - box[:2]) / 2 * self.rng.uniform(1.05, 1.5)
         alpha[:] = 0
         axes = (max(1, int(half[0])), max(1, int(half[1])))
         cv2.ellipse(alpha, (int(centre[0]), int(centre[1])), axes, 0, 0, 360, 1.0, -1)
@@ -240,13 +244,13 @@ class SceneMaker:
 
 
 def faceless_parts(picture: FacePicture) -> list[Image]:
-    """Bands left, right, above and below all faces (hair and neck kept away by a margin)."""
+    """Bands left, right, above and below all faces (hair, ears and clothes are hard negatives)."""
     height, width = picture.image.shape[:2]
     boxes = picture.boxes_xyxy
-    sizes = (boxes[:, 2:] - boxes[:, :2]) * 0.25
+    sizes = (boxes[:, 2:] - boxes[:, :2]) * PART_MARGIN
     low = (boxes[:, :2] - sizes).min(axis=0).clip(0).astype(int)
     high = (boxes[:, 2:] + sizes).max(axis=0).astype(int)
-    bottom = int((boxes[:, 3] + sizes[:, 1] * 0.2).max())
+    bottom = int((boxes[:, 3] + sizes[:, 1]).max())
     bands = (
         picture.image[:, : low[0]],
         picture.image[:, min(high[0], width) :],
@@ -266,14 +270,19 @@ def spoil(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.15:
         x = np.repeat(x.mean(axis=2, keepdims=True), 3, axis=2)
     if rng.random() < 0.3:
-        x = cv2.GaussianBlur(x.astype(np.float32), (0, 0), float(rng.uniform(0.4, 2.0)))
+        sigma_px = float(rng.uniform(0.4, 2.0))
+        x = np.asarray(cv2.GaussianBlur(x.astype(np.float32), (0, 0), sigma_px), np.float32)
     if rng.random() < 0.3:
         x = x + rng.standard_normal(x.shape, dtype=np.float32) * rng.uniform(1, 12)
     spoiled = x.clip(0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))]
-        spoiled = cv2.imdecode(cv2.imencode(".jpg", spoiled, quality)[1], cv2.IMREAD_COLOR)
+        spoiled = _decoded(cv2.imencode(".jpg", spoiled, quality)[1])
     return spoiled
+
+
+def _decoded(content: NDArray[np.uint8]) -> Image:
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8)
 
 
 def _shrunk(image: Image, scale: float) -> tuple[Image, float]:
@@ -297,7 +306,7 @@ def _move_box(box: Boxes, matrix: Boxes) -> Boxes:
 def _visible_share(boxes: Boxes, side_px: int) -> Boxes:
     clipped = boxes.clip(0, side_px)
     areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (clipped, boxes)]
-    return (areas[0] / np.maximum(areas[1], 1e-6)).astype(np.float32)
+    return np.asarray(areas[0] / np.maximum(areas[1], 1e-6), np.float32)
 
 
 def _covers(moved: Boxes, earlier: list[Boxes]) -> bool:

@@ -1,10 +1,9 @@
 """Training and measuring the face detector (`avse train faces --data DIR`)."""
 
-import json
 import logging
-import os
+import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avse.training.face_scenes import (
-    FacePicture,
-    SceneConfig,
-    SceneMaker,
-    load_face_pictures,
-)
+from avse.training.face_scenes import SceneConfig, SceneMaker, load_face_pictures
+from avse.training.face_scores import evaluate_face_detector, measure
+from avse.training.run_folder import RunFolder
 from models.face_detector import (
     FaceDetectorConfig,
     FaceDetectorNet,
     RawFaces,
-    box_iou,
     encode_boxes,
     match_anchors,
 )
 from models.weights import BundleSpec, save_bundle
 from preprocessing.types import Progress, no_progress
 
+__all__ = ["FaceTraining", "evaluate_face_detector", "train_face_detector"]
+
 logger = logging.getLogger(__name__)
 
 UNSURE = -2
+BUNDLE_NAME = "face-detector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ class FaceTraining:
         box_weight: Weight of the box loss.
         average_decay: Of the running mean of the weights, which is what ships.
         checkpoint_s: Seconds between checkpoints.
-        threads: Threads of torch (None leaves the setting alone).
+        network: Shape of the network.
+        scenes: How scenes are made.
     """
 
     batch: int = 16
@@ -57,7 +56,8 @@ class FaceTraining:
     box_weight: float = 1.0
     average_decay: float = 0.995
     checkpoint_s: float = 60.0
-    threads: int | None = None
+    network: FaceDetectorConfig = field(default_factory=FaceDetectorConfig)
+    scenes: SceneConfig = field(default_factory=SceneConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class Budget:
 class FaceTrainer:
     """Network, running mean, optimiser and place in the run: what a checkpoint holds."""
 
-    def __init__(self, config: FaceDetectorConfig, training: FaceTraining, seed: int) -> None:
+    def __init__(self, training: FaceTraining, seed: int) -> None:
         """Fresh weights from `seed`."""
         torch.manual_seed(seed)
         self.training = training
-        self.net = FaceDetectorNet(config).to(memory_format=torch.channels_last)
-        self.mean = FaceDetectorNet(config).to(memory_format=torch.channels_last)
+        self.net = _channels_last(FaceDetectorNet(training.network))
+        self.mean = _channels_last(FaceDetectorNet(training.network))
         self.mean.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
@@ -106,7 +106,7 @@ class FaceTrainer:
 
     def _set_rate(self, share_done: float) -> None:
         warm_up = min(1.0, (self.step + 1) / 50)
-        rate = self.training.learning_rate * warm_up * 0.5 * (1 + np.cos(np.pi * share_done))
+        rate = self.training.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * share_done))
         for group in self.optimiser.param_groups:
             group["lr"] = max(rate, 1e-6)
 
@@ -120,22 +120,18 @@ class FaceTrainer:
             else:
                 kept.copy_(fresh)
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint so that a kill leaves the old one or the new one."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        state = {
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
             "net": self.net.state_dict(),
             "mean": self.mean.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
         }
-        torch.save(state, partial)
-        partial.replace(path)
 
-    def resume(self, path: Path) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint of the same configuration."""
-        state = torch.load(path, weights_only=True)
         self.net.load_state_dict(state["net"])
         self.mean.load_state_dict(state["mean"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -196,146 +192,108 @@ def anchor_targets(anchors: Tensor, boxes: Tensor, unsure: Tensor) -> Tensor:
     return matched
 
 
-def train_face_detector(
+def train_face_detector(  # noqa: PLR0913 - the options of the command, by name
     data_dir: Path,
     out_dir: Path,
     *,
     steps: int | None = None,
-    minutes: float = 10.0,
+    minutes: float = 40.0,
     seed: int = 0,
     progress: Progress = no_progress,
-    training: FaceTraining = FaceTraining(),
-    scenes: SceneConfig = SceneConfig(),
-    config: FaceDetectorConfig = FaceDetectorConfig(),
     commit: str = "",
+    training: FaceTraining | None = None,
 ) -> BundleSpec:
-    """Train, measure on the held-out pictures and write a bundle into `out_dir / "bundle"`.
+    """Train, measure on what was held out and write a bundle into `out_dir / "bundle"`.
 
     A checkpoint in `out_dir` is continued. `out_dir / "log.jsonl"` gets one line a hundred steps.
 
     Args:
-        data_dir: Folder that holds `faces/labels.json` and the pictures.
+        data_dir: Folder that holds `faces/labels.json` and the pictures; clips listed in its
+            `av.csv`, if any, are used to measure.
         out_dir: Run folder, made where absent.
         steps: Updates in all; None counts minutes instead.
         minutes: Minutes of training in all where `steps` is None.
         seed: Of weights and scenes.
         progress: Called as `(stage, done, total)`.
-        training: Optimiser settings.
-        scenes: How scenes are made.
-        config: Shape of the network.
-        commit: Goes into the card.
+        commit: Version of the code; goes into the card.
+        training: Settings that differ from the defaults.
 
     Raises:
         Unreadable: The labels or a picture cannot be read.
         ValueError: There are no pictures to train on.
     """
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    training = training or FaceTraining()
+    run = RunFolder(out_dir)
+    run.describe(training, seed)
     pictures = load_face_pictures(data_dir / "faces", progress)
-    maker = SceneMaker([p for p in pictures if not p.is_valid], scenes, seed)
-    trainer = FaceTrainer(config, training, seed)
-    checkpoint = out_dir / "checkpoint.pt"
-    if checkpoint.is_file():
-        trainer.resume(checkpoint)
+    maker = SceneMaker([p for p in pictures if not p.is_valid], training.scenes, seed)
+    trainer = FaceTrainer(training, seed)
+    if (state := run.load()) is not None:
+        trainer.resume(state)
         maker.rng = np.random.default_rng([seed, trainer.step])
-    _run(trainer, maker, Budget(steps, minutes), out_dir, progress)
-    net = trainer.mean.folded().to(memory_format=torch.channels_last)
-    scores = evaluate_face_detector(net, [p for p in pictures if p.is_valid], progress=progress)
-    _log(out_dir, {"step": trainer.step, "valid": scores})
-    card = make_card(trainer, seed, commit, scores)
-    spec = BundleSpec(
-        "face-detector", "face_detection", "face_detector", asdict(net.config),
-        {"threshold": 0.5, "overlap": 0.35, "least_face_px": scenes.least_face_px}, card,
-    )  # fmt: skip
-    return save_bundle(out_dir / "bundle", spec, net)
+    _run(trainer, maker, Budget(steps, minutes), run, progress)
+    net = _channels_last(trainer.mean.folded())
+    held_out = [p for p in pictures if p.is_valid]
+    scores = measure(net, held_out, training.scenes, data_dir, progress)
+    run.record(step=trainer.step, valid=scores)
+    origin = {"pictures": len(maker.pictures), "seed": seed, "commit": commit}
+    card = make_card(trainer, origin, scores)
+    return save_bundle(out_dir / "bundle", _describe(net, training, card), net)
 
 
 def _run(
-    trainer: FaceTrainer, maker: SceneMaker, budget: Budget, out_dir: Path, progress: Progress
+    trainer: FaceTrainer, maker: SceneMaker, budget: Budget, run: RunFolder, progress: Progress
 ) -> None:
-    checkpoint = out_dir / "checkpoint.pt"
     mark_s = saved_s = time.monotonic()
     while (share := budget.share_done(trainer.step, trainer.elapsed_s)) < 1.0:
-        batch = make_batch(maker, trainer.training.batch)
-        losses = trainer.train_step(batch, share)
+        losses = trainer.train_step(make_batch(maker, trainer.training.batch), share)
         now_s = time.monotonic()
         trainer.elapsed_s += now_s - mark_s
         mark_s = now_s
         if trainer.step % 100 == 0 or trainer.step == budget.steps:
-            _log(out_dir, {"step": trainer.step, "elapsed_s": trainer.elapsed_s} | losses)
+            run.record(step=trainer.step, elapsed_s=trainer.elapsed_s, **losses)
         if now_s - saved_s > trainer.training.checkpoint_s:
-            trainer.save(checkpoint)
+            run.save(trainer.state())
             saved_s = now_s
         progress("train faces", share, 1.0)
-    trainer.save(checkpoint)
+    run.save(trainer.state())
 
 
-def _log(out_dir: Path, line: dict[str, Any]) -> None:
-    with (out_dir / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+def _describe(net: FaceDetectorNet, training: FaceTraining, card: dict[str, Any]) -> BundleSpec:
+    settings = {
+        "threshold": 0.5,
+        "overlap": 0.35,
+        "least_face_px": training.scenes.least_face_px,
+    }
+    return BundleSpec(
+        name=BUNDLE_NAME,
+        task="face_detection",
+        model="face_detector",
+        model_config=asdict(net.config),
+        settings=settings,
+        card=card,
+    )
 
 
 def make_card(
-    trainer: FaceTrainer, seed: int, commit: str, scores: dict[str, float]
+    trainer: FaceTrainer, origin: dict[str, Any], scores: dict[str, Any]
 ) -> dict[str, Any]:
-    """Model card of a trained detector."""
+    """Model card of a trained detector; `origin`: number of pictures, seed, commit."""
     return {
-        "training": "faces/labels.json of the project's training folder: 3334 labelled pictures "
-        "(split train) pasted over face-free parts of the same pictures, noise and gradients",
-        "labels": "boxes of a teacher detector, not of people",
+        "training": f"{origin['pictures']} labelled face pictures (split train of "
+        "faces/labels.json) pasted over face-free parts of the same pictures, noise and gradients",
+        "labels": "boxes of a teacher detector, not drawn by people; `recall` is agreement with it",
         "terms": "weights for non-commercial research: the pictures' terms allow no more",
         "command": "avse train faces --data DIR",
-        "seed": seed,
-        "commit": commit,
+        "seed": origin["seed"],
+        "commit": origin["commit"],
         "steps": trainer.step,
         "minutes": round(trainer.elapsed_s / 60, 1),
         "scores": scores,
-        "limits": "frontal to half-profile faces; trained on broadcast and web portraits; not "
-        "measured on crowds, masks or full profiles",
+        "limits": "frontal to half-profile faces, upright within about 30 degrees; trained on "
+        "broadcast and web portraits; not measured on crowds, masks or full profiles",
     }
 
 
-def evaluate_face_detector(
-    net: FaceDetectorNet,
-    pictures: list[FacePicture],
-    *,
-    threshold: float = 0.5,
-    progress: Progress = no_progress,
-) -> dict[str, float]:
-    """Agreement with the teacher on pictures as they are.
-
-    Returns:
-        `recall` (share of teacher faces >= 40 px found with IoU >= .5), `mean_iou` of those,
-        `false_per_picture` (detections that touch no teacher box with IoU >= .3),
-        `ms_per_picture`, `n_faces`, `n_pictures`.
-    """
-    found: list[float] = []
-    n_false, spent_s = 0, 0.0
-    for index, picture in enumerate(pictures):
-        start_s = time.perf_counter()
-        boxes, _ = net.detect(torch.from_numpy(picture.image)[None], threshold)[0]
-        spent_s += time.perf_counter() - start_s
-        overlaps = box_iou(torch.from_numpy(picture.boxes_xyxy), boxes)
-        found.extend(_best_overlaps(picture, overlaps))
-        if overlaps.shape[1] and overlaps.shape[0]:
-            n_false += int((overlaps.amax(dim=0) < 0.3).sum())
-        progress("measure faces", index + 1, len(pictures))
-    n_pictures = max(1, len(pictures))
-    agreed = [value for value in found if value >= 0.5]
-    return {
-        "recall": len(agreed) / max(1, len(found)),
-        "mean_iou": float(np.mean(agreed)) if agreed else 0.0,
-        "false_per_picture": n_false / n_pictures,
-        "ms_per_picture": 1000.0 * spent_s / n_pictures,
-        "n_faces": float(len(found)),
-        "n_pictures": float(len(pictures)),
-    }
-
-
-def _best_overlaps(picture: FacePicture, overlaps: Tensor) -> list[float]:
-    sizes = picture.boxes_xyxy[:, 2:] - picture.boxes_xyxy[:, :2]
-    is_large = np.sqrt(sizes.prod(axis=1)) >= 40.0
-    if overlaps.shape[1] == 0:
-        return [0.0] * int(is_large.sum())
-    return [float(row.max()) for row, large in zip(overlaps, is_large, strict=True) if large]
+def _channels_last(net: FaceDetectorNet) -> FaceDetectorNet:
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

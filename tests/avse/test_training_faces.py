@@ -16,6 +16,7 @@ from avse.training.face_scenes import (
     faceless_parts,
     load_face_pictures,
 )
+from avse.training.face_scores import clips_by_corpus, evaluate_on_clips, evaluate_on_scenes
 from avse.training.faces import (
     UNSURE,
     FaceTraining,
@@ -32,7 +33,7 @@ from preprocessing.errors import Unreadable
 
 TINY = FaceDetectorConfig(widths=(4, 8, 8, 8, 8, 8), n_convs=(0, 0, 0, 0, 0), neck_width=8)
 SCENES = SceneConfig(side_px=96)
-TRAINING = FaceTraining(batch=2)
+TRAINING = FaceTraining(batch=2, network=TINY, scenes=SCENES)
 
 
 def drawn_face(seed: int) -> tuple[np.ndarray, list[float]]:
@@ -98,7 +99,7 @@ def test_parts_without_faces_hold_none_of_the_face() -> None:
     marked[:] = 0
     marked[top:bottom, left:right] = 255
     parts = faceless_parts(replace(made, image=marked))
-    assert parts and all(part.max() == 0 for part in parts)
+    assert [part.max() for part in parts] == [0] * 4
 
 
 def test_scenes_repeat_with_the_seed_and_keep_faces_in_sight() -> None:
@@ -106,7 +107,7 @@ def test_scenes_repeat_with_the_seed_and_keep_faces_in_sight() -> None:
     n_faces = 0
     for _ in range(20):
         (image, boxes, _), (again, _, _) = makers[0].make(), makers[1].make()
-        assert image.shape == (96, 96, 3) and image.dtype == np.uint8
+        assert (image.shape, image.dtype) == ((96, 96, 3), np.uint8)
         assert (image == again).all()
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         assert ((centres > 0) & (centres < 96)).all()
@@ -137,17 +138,19 @@ def test_loss_of_pictures_without_faces_is_finite() -> None:
     nothing = [torch.zeros(0, 4)]
     batch = SceneBatch(torch.zeros(1, 3, 96, 96), nothing, nothing)
     losses = detection_loss(FaceDetectorNet(TINY)(batch.images), batch, TRAINING)
-    assert losses["box"] == 0 and torch.isfinite(losses["class"])
+    assert losses["box"] == 0
+    assert torch.isfinite(losses["class"])
 
 
 def test_two_steps_make_a_bundle_and_a_run_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = {"training": TRAINING, "scenes": SCENES, "config": TINY}
-    spec = train_face_detector(folder, out, steps=2, **options)
+    spec = train_face_detector(folder, out, steps=2, training=TRAINING)
     assert read_spec(out / "bundle").sha256 == spec.sha256
     assert load_weights(out / "bundle", spec)
-    assert spec.card["steps"] == 2 and spec.card["scores"]["n_faces"] == 2
-    assert train_face_detector(folder, out, steps=3, **options).card["steps"] == 3
+    assert spec.card["steps"] == 2
+    assert spec.card["scores"]["pictures"]["n_faces"] == 2
+    again = train_face_detector(folder, out, steps=3, training=TRAINING)
+    assert again.card["steps"] == 3
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 2, 3, 3]
 
@@ -157,7 +160,9 @@ class Oracle(FaceDetectorNet):
         super().__init__(TINY)
         self.boxes = boxes
 
-    def detect(self, images, threshold=0.5, overlap=0.35):  # noqa: ANN001, ANN201
+    def detect(
+        self, images: torch.Tensor, threshold: float = 0.5, overlap: float = 0.35
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(self.boxes, torch.ones(len(self.boxes)))]
 
 
@@ -170,3 +175,23 @@ def test_scores_count_agreement_and_false_alarms() -> None:
     wrong = evaluate_face_detector(Oracle(far), [made])
     assert (wrong["recall"], wrong["false_per_picture"]) == (0.0, 1.0)
     assert evaluate_face_detector(Oracle(torch.zeros(0, 4)), [made])["recall"] == 0.0
+
+
+def test_clips_are_measured_by_corpus(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(
+        str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (160, 160)
+    )
+    for _ in range(10):
+        writer.write(drawn_face(0)[0])
+    writer.release()
+    (tmp_path / "av.csv").write_text("path\nav/grid/s1/a.mp4\nav/newsar/ar00/b.mp4\n")
+    assert set(clips_by_corpus(tmp_path)) == {"grid/s1", "newsar"}
+    two = torch.tensor([[0.0, 0, 9, 9], [20, 20, 40, 40]])
+    scores = evaluate_on_clips(Oracle(two), [tmp_path / "a.avi"])
+    assert scores == {"n_frames": 2.0, "with_face": 1.0, "with_more": 1.0, "least_score": 1.0}
+
+
+def test_recall_on_scenes_is_told_by_size() -> None:
+    scores = evaluate_on_scenes(Oracle(torch.zeros(0, 4)), [picture()], SCENES, n_scenes=6)
+    assert scores["false_per_scene"] == 0.0
+    assert any(name.startswith("recall_") for name in scores)

@@ -97,7 +97,8 @@ def test_folding_the_norms_changes_nothing() -> None:
     net.eval()
     images = torch.rand(1, 3, 96, 80) * 255
     folded = net.folded()
-    assert folded.config.is_folded and folded.folded() is folded
+    assert folded.config.is_folded
+    assert folded.folded() is folded
     assert torch.allclose(net(images).logits, folded(images).logits, atol=1e-4)
 
 
