@@ -2,7 +2,7 @@
 
 Reading goes by timestamp: sound and pictures share one clock and each keeps its own start.
 The parts live beside this file (`media_open`, `media_audio`, `media_video`, `media_write`,
-`media_limits`); nothing outside `preprocessing/media*.py` imports PyAV.
+`media_remux`, `media_limits`); nothing outside `preprocessing/media*.py` imports PyAV.
 """
 
 from pathlib import Path
@@ -11,11 +11,22 @@ from preprocessing.errors import TooDamaged, TooShort, Unreadable
 from preprocessing.media_audio import DecodedSound, decode_sound
 from preprocessing.media_limits import MediaLimits
 from preprocessing.media_open import choose_audio, choose_video, open_container
+from preprocessing.media_remux import remux_with_audio
 from preprocessing.media_video import VideoFrames
+from preprocessing.media_write import write_audio
 from preprocessing.timeline import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from preprocessing.types import Clip, Progress, SourceInfo, Waveform, no_progress
 
-__all__ = ["MediaLimits", "VideoFrames", "open_clip", "open_frames", "probe", "read_audio"]
+__all__ = [
+    "MediaLimits",
+    "VideoFrames",
+    "open_clip",
+    "open_frames",
+    "probe",
+    "read_audio",
+    "remux_with_audio",
+    "write_audio",
+]
 
 _DEFAULT_LIMITS = MediaLimits()
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soxr
@@ -27,6 +28,8 @@ BACKWARD_JUMP_S = 1.0
 MAX_TOLERANCE_S = 0.010
 SILENCE_BLOCK_SAMPLES = 65_536
 MAX_PLAUSIBLE = 1e6
+
+AnyFrame = TypeVar("AnyFrame")
 
 _CHANNEL_WEIGHTS = {
     "FL": 1.0, "FR": 1.0, "FC": 2**0.5, "LFE": 0.0, "LFE2": 0.0,
@@ -77,7 +80,7 @@ def decode_sound(
     return builder.finish()
 
 
-def _build(  # noqa: PLR0913  # the parts of one call, kept off the public surface
+def _build(
     path: Path,
     container: InputContainer,
     rate_hz: int | None,
@@ -86,22 +89,41 @@ def _build(  # noqa: PLR0913  # the parts of one call, kept off the public surfa
     progress: Progress,
 ) -> "SoundBuilder":
     stream = choose_audio(path, container, audio_track)
-    n_channels = stream.codec_context.channels  # type: ignore[attr-defined]
+    n_channels = stream.codec_context.channels
     if n_channels > limits.max_channels:
         raise NoAudioStream(path, f"at most {limits.max_channels} channels", f"{n_channels}")
     decoder = PacketDecoder(path, container, stream, limits)
     builder = SoundBuilder(path, rate_hz, limits.max_duration_s)
     builder.is_broadcast = container.format.name in {"mpegts", "mpeg"}
     zero_s, expected_s = clock_zero_s(container), container_duration_s(container)
-    for frame in decoder.frames():
+    is_trimmed = container.format.name.startswith("mov")
+    for frame, is_last in _with_last(decoder.frames()):
         assert isinstance(frame, AudioFrame)
-        builder.add(frame, zero_s)
+        builder.add(frame, zero_s, _stated_samples(frame) if is_last and is_trimmed else None)
         progress("sound", builder.end_s, max(expected_s, builder.end_s))
     builder.flush()
     if decoder.n_damaged:
         found = f"{decoder.n_damaged} of {decoder.n_packets} sound packets"
         builder.warn("damaged", f"{found} were damaged and skipped")
     return builder
+
+
+def _with_last(frames: Iterator[AnyFrame]) -> Iterator[tuple[AnyFrame, bool]]:
+    """Yield each frame and whether it is the last one."""
+    held = next(frames, None)
+    for frame in frames:
+        assert held is not None
+        yield held, False
+        held = frame
+    if held is not None:
+        yield held, True
+
+
+def _stated_samples(frame: AudioFrame) -> int | None:
+    """Samples that the container says the block has: MP4 tells the padding of the end this way."""
+    if frame.time_base is None or not frame.duration:
+        return None
+    return round(frame.duration * frame.time_base * frame.sample_rate)
 
 
 @dataclass(slots=True)
@@ -132,15 +154,15 @@ class SoundBuilder:
     _out: bytearray = field(default_factory=bytearray)
     _warnings: dict[str, str] = field(default_factory=dict)
 
-    def add(self, frame: AudioFrame, zero_s: float) -> None:
-        """Take in one decoded block whose stamps count from `zero_s`.
+    def add(self, frame: AudioFrame, zero_s: float, n_samples: int | None = None) -> None:
+        """Take in one decoded block whose stamps count from `zero_s`, at most `n_samples` of it.
 
         Raises:
             TooLong: The sound has become longer than the limit.
         """
         self._set_rate(frame.sample_rate)
         self.n_channels = max(self.n_channels, len(frame.layout.channels))
-        mono = self._sanitise(mix_to_mono(frame))
+        mono = self._sanitise(mix_to_mono(frame))[:n_samples]
         stamp_s = None if frame.pts is None else frame.time
         n_gap = self._gap_samples(stamp_s, zero_s, mono.shape[0])
         for n_silent in _blocks(max(0, n_gap)):
@@ -240,9 +262,10 @@ def mix_to_mono(frame: AudioFrame) -> NDArray[np.float32]:
     """
     channels = _as_channels(frame)
     if channels.shape[0] == 1:
-        return channels[0]
+        return channels.reshape(-1)
     weights = mono_weights(tuple(channel.name for channel in frame.layout.channels))
-    return (weights[:, None] * channels).sum(axis=0, dtype=np.float32)
+    mono: NDArray[np.float32] = (weights[:, None] * channels).sum(axis=0, dtype=np.float32)
+    return mono
 
 
 def mono_weights(names: tuple[str, ...]) -> NDArray[np.float32]:
@@ -250,19 +273,20 @@ def mono_weights(names: tuple[str, ...]) -> NDArray[np.float32]:
     weights = np.array([_CHANNEL_WEIGHTS.get(name, 0.5) for name in names], np.float32)
     if not any(name in _CHANNEL_WEIGHTS for name in names) or weights.sum() == 0.0:
         weights = np.ones(len(names), np.float32)
-    return weights / weights.sum()
+    shares: NDArray[np.float32] = weights / weights.sum()
+    return shares
 
 
 def _as_channels(frame: AudioFrame) -> NDArray[np.float32]:
     """Return `[C, L]` float32."""
     values = frame.to_ndarray()
-    n_channels = len(frame.layout.channels)
     if not frame.format.is_planar:
-        values = values.reshape(-1, n_channels).T  # [C, L]
-    if values.dtype == np.uint8:
-        return ((values.astype(np.float32) - 128.0) / 128.0).astype(np.float32)
-    if values.dtype.kind == "i":
-        full_scale = math.ldexp(1.0, 8 * values.dtype.itemsize - 1)
-        return (values / full_scale).astype(np.float32)
+        values = values.reshape(-1, len(frame.layout.channels)).T  # [C, L]
+    scaled: NDArray[np.float32]
     with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(np.float32)
+        scaled = values.astype(np.float32)
+    if values.dtype == np.uint8:
+        scaled = (scaled - 128.0) / 128.0
+    elif values.dtype.kind == "i":
+        scaled = scaled * np.float32(math.ldexp(1.0, 1 - 8 * values.dtype.itemsize))
+    return scaled

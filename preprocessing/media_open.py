@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -71,16 +73,17 @@ def open_container(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
 def _open(path: Path, limits: MediaLimits) -> InputContainer:
     stream_options = [{"max_pixels": str(limits.max_pixels)} for _ in range(limits.max_streams)]
     try:
-        return av.open(
+        container: InputContainer = av.open(  # type: ignore[call-overload]  # stub: list[str]
             f"file:{path.resolve()}",
             mode="r",
             container_options={
                 "protocol_whitelist": "file",
                 "format_whitelist": ",".join(DEMUXERS),
             },
-            stream_options=stream_options,  # type: ignore[arg-type]  # the stub says list[str]
+            stream_options=stream_options,
             metadata_errors="replace",
         )
+        return container
     except PermissionError as error:
         raise Unreadable(path, "a file that may be read", "permission denied") from error
     except FFmpegError as error:
@@ -186,33 +189,37 @@ class PacketDecoder:
         Raises:
             TooDamaged: More packets are damaged than the budget allows.
         """
-        self._prepare()
-        for packet in self._packets():
-            self.n_packets += 1
+        for packet in self.packets():
             yield from self._decode(packet)
         if self.n_packets <= self.n_damaged and self.n_damaged:
             self._give_up()
+
+    def packets(self) -> Iterator[Packet[Any]]:
+        """Yield the stream's packets, the empty one that ends it included.
+
+        Raises:
+            TooDamaged: The container itself is too damaged.
+        """
+        self._prepare()
+        for _ in range(MAX_DEMUX_FAILURES):
+            try:
+                for packet in self.container.demux(self.stream):
+                    self.n_packets += 1
+                    yield packet
+                return
+            except FFmpegError as error:
+                self.n_packets += 1
+                self._count_damaged(error)
 
     def _prepare(self) -> None:
         for other in self.container.streams:
             if other.index != self.stream.index:
                 other.discard = av.stream.Discard.all
         self.stream.codec_context.options = {"max_pixels": str(self.limits.max_pixels)}
-        self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_type = ThreadType.AUTO
         self.stream.codec_context.thread_count = N_DECODER_THREADS
 
-    def _packets(self) -> Iterator[Packet[AudioStream] | Packet[VideoStream]]:
-        for _ in range(MAX_DEMUX_FAILURES):
-            try:
-                yield from self.container.demux(self.stream)
-                return
-            except FFmpegError as error:
-                self.n_packets += 1
-                self._count_damaged(error)
-
-    def _decode(
-        self, packet: Packet[AudioStream] | Packet[VideoStream]
-    ) -> list[AudioFrame] | list[VideoFrame]:
+    def _decode(self, packet: Packet[Any]) -> Sequence[AudioFrame | VideoFrame]:
         try:
             return packet.decode()
         except FFmpegError as error:
