@@ -1,0 +1,5 @@
+"""`avse evaluate`: placeholder."""
+
+
+def evaluate() -> None:
+    """Evaluate."""

@@ -1,0 +1,142 @@
+"""`avse train`: the networks of the product, from a folder of recordings to bundles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avse.commands.console import Bars, say
+
+if TYPE_CHECKING:
+    from avse.training.recipe import RecipeConfig
+    from models.weights import BundleSpec
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data", exists=True, file_okay=False, metavar="DIR",
+        help="Folder with av.csv and audio.csv, or a VoxCeleb2-like tree.",
+    ),
+]  # fmt: skip
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="DIR", help="Run folder: log, checkpoint, bundle; a second call goes on."
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", exists=True, dir_okay=False, metavar="RECIPE.toml",
+        help="Settings that differ from the defaults.",
+    ),
+]  # fmt: skip
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="One setting; may stand several times."),
+]
+
+train_app = typer.Typer(help="Train the networks on a folder of recordings.", rich_markup_mode=None)
+
+
+@train_app.callback(invoke_without_command=True)
+def _help_alone(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+        raise typer.Exit
+
+
+@train_app.command("avse")
+def train_enhancer(
+    data_dir: DataOption,
+    out_dir: OutOption = Path("runs/avse"),
+    systems: Annotated[
+        list[str] | None,
+        typer.Option("--system", help="avse-mmtm, avse-mmtm-clip, avse-concat or avse-audio."),
+    ] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option("--stage", help="crops, lips, features or enhancer; default: all."),
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Train lips and enhancer: crops, lips/sound towers, their features, sound and fusion."""
+    from avse.training.recipe import STAGES, SYSTEMS
+
+    chosen_systems = _known("--system", systems or ["avse-mmtm"], SYSTEMS)
+    chosen_stages = _known("--stage", stages or list(STAGES), STAGES)
+    _train(data_dir, out_dir, _recipe(config, overrides), chosen_systems, chosen_stages)
+
+
+@train_app.command("lips")
+def train_lips(
+    data_dir: DataOption,
+    out_dir: OutOption = Path("runs/avse"),
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Train the lips/sound towers alone: which sound belongs to which moment of which mouth."""
+    _train(data_dir, out_dir, _recipe(config, overrides), [], ["crops", "lips"])
+
+
+@train_app.command("faces")
+def train_faces(
+    data_dir: DataOption,
+    out_dir: OutOption = Path("runs/faces"),
+    minutes: Annotated[float, typer.Option(min=0.0, help="Minutes of training in all.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Of weights and scenes.")] = 0,
+) -> None:
+    """Train the face detector on labelled pictures in DIR/faces."""
+    from avse.training.faces import train_face_detector
+    from avse.training.run_folder import code_version
+
+    with Bars() as bars:
+        spec = train_face_detector(
+            data_dir, out_dir, minutes=minutes, seed=seed, progress=bars, commit=code_version()
+        )
+    _say_scores(spec.name, out_dir / "bundle", spec.card["scores"])
+
+
+@train_app.command("mouth")
+def train_mouth(data_dir: DataOption, out_dir: OutOption = Path("runs/mouth")) -> None:
+    """Train the mouth landmarks on labelled faces in DIR/faces."""
+    from avse.training.mouth import train_mouth_landmarks
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with Bars() as bars:
+        scores = train_mouth_landmarks(data_dir, out_dir, progress=bars)
+    _say_scores("mouth-landmarks", out_dir / "bundle", scores)
+
+
+def _recipe(config: Path | None, overrides: list[str] | None) -> "RecipeConfig":
+    from avse.config import load_config
+    from avse.training.recipe import RecipeConfig
+
+    return load_config(RecipeConfig, config, overrides or [])
+
+
+def _train(
+    data_dir: Path, out_dir: Path, config: "RecipeConfig", systems: list[str], stages: list[str]
+) -> None:
+    from avse.training.recipe import train_avse
+
+    bundles_dir = out_dir / "bundles"
+    with Bars() as bars:
+        specs: list[BundleSpec] = train_avse(
+            data_dir, out_dir, bundles_dir,
+            config=config, systems=systems, stages=stages, progress=bars,
+        )  # fmt: skip
+    for spec in specs:
+        _say_scores(spec.name, bundles_dir / spec.name, spec.card.get("scores", {}))
+
+
+def _known(option: str, values: list[str], allowed: Any) -> list[str]:
+    for value in values:
+        if value not in allowed:
+            raise typer.BadParameter(f"{option}: expected one of {list(allowed)}, found {value!r}")
+    return values
+
+
+def _say_scores(name: str, folder: Path, scores: dict[str, Any]) -> None:
+    say(f"{name}\t{folder}\t{scores}")
