@@ -135,22 +135,10 @@ def clips_by_corpus(data_dir: Path, n_most: int = 8) -> dict[str, list[Path]]:
     return {name: clips[:: -(-len(clips) // n_most)] for name, clips in corpora.items()}
 
 
-def measure(
-    net: FaceDetectorNet,
-    pictures: list[FacePicture],
-    scenes: SceneConfig,
-    data_dir: Path,
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """All three measurements: `pictures`, `scenes` and, where there are clips, `clips`."""
-    scores: dict[str, Any] = {
-        "pictures": evaluate_face_detector(net, pictures, progress=progress),
-        "scenes": evaluate_on_scenes(net, pictures, scenes),
-    }
+def evaluate_by_corpus(net: FaceDetectorNet, data_dir: Path) -> dict[str, dict[str, float]]:
+    """`evaluate_on_clips` for some clips of every corpus; empty where there are none."""
     corpora = clips_by_corpus(data_dir)
-    if corpora:
-        scores["clips"] = {name: evaluate_on_clips(net, each) for name, each in corpora.items()}
-    return scores
+    return {name: evaluate_on_clips(net, clips) for name, clips in corpora.items()}
 
 
 def sizes_px(boxes: Boxes) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avse.training.face_scenes import SceneConfig, SceneMaker, load_face_pictures
-from avse.training.face_scores import evaluate_face_detector, measure
+from avse.training.face_scores import evaluate_by_corpus, evaluate_face_detector, evaluate_on_scenes
 from avse.training.run_folder import RunFolder
 from models.face_detector import (
     FaceDetectorConfig,
@@ -45,6 +45,7 @@ class FaceTraining:
         box_weight: Weight of the box loss.
         average_decay: Of the running mean of the weights, which is what ships.
         checkpoint_s: Seconds between checkpoints.
+        n_scored_scenes: Scenes of held-out pictures that the result is measured on.
         network: Shape of the network.
         scenes: How scenes are made.
     """
@@ -56,6 +57,7 @@ class FaceTraining:
     box_weight: float = 1.0
     average_decay: float = 0.995
     checkpoint_s: float = 60.0
+    n_scored_scenes: int = 300
     network: FaceDetectorConfig = field(default_factory=FaceDetectorConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
 
@@ -234,7 +236,13 @@ def train_face_detector(  # noqa: PLR0913 - the options of the command, by name
     _run(trainer, maker, Budget(steps, minutes), run, progress)
     net = _channels_last(trainer.mean.folded())
     held_out = [p for p in pictures if p.is_valid]
-    scores = measure(net, held_out, training.scenes, data_dir, progress)
+    scores: dict[str, Any] = {
+        "pictures": evaluate_face_detector(net, held_out, progress=progress),
+        "scenes": evaluate_on_scenes(
+            net, held_out, training.scenes, n_scenes=training.n_scored_scenes
+        ),
+        "clips": evaluate_by_corpus(net, data_dir),
+    }
     run.record(step=trainer.step, valid=scores)
     origin = {"pictures": len(maker.pictures), "seed": seed, "commit": commit}
     card = make_card(trainer, origin, scores)

@@ -33,7 +33,7 @@ from preprocessing.errors import Unreadable
 
 TINY = FaceDetectorConfig(widths=(4, 8, 8, 8, 8, 8), n_convs=(0, 0, 0, 0, 0), neck_width=8)
 SCENES = SceneConfig(side_px=96)
-TRAINING = FaceTraining(batch=2, network=TINY, scenes=SCENES)
+TRAINING = FaceTraining(batch=2, network=TINY, scenes=SCENES, n_scored_scenes=4)
 
 
 def drawn_face(seed: int) -> tuple[np.ndarray, list[float]]:
