@@ -5,15 +5,17 @@ are interpolated, and the pictures that all faces have passed are let go, with t
 whoever crops the mouths.
 """
 
+import math
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from preprocessing.boxes import area_px, pairwise_iou
+from preprocessing.close_look import look_close
 from preprocessing.cuts import CutConfig, CutDetector
+from preprocessing.face_path import Box, FacePath
 from preprocessing.faces import FaceDetector
 from preprocessing.types import (
     Detections,
@@ -24,7 +26,6 @@ from preprocessing.types import (
     no_progress,
 )
 
-Box = NDArray[np.float32]
 _CLOCK_SLACK_S = 0.006
 
 
@@ -34,11 +35,15 @@ class TrackingConfig:
 
     Attributes:
         detect_interval_s: Time between detections; 5 pictures at 25 fps.
-        retry_interval_s: The same at a start, after a cut and while a face is lost.
+        search_interval_s: Time between looks at the whole picture; in between, detections look only
+            around the known faces, and no new face is found.
+        max_close_faces: With more faces than this the whole picture is looked at every time.
+        retry_interval_s: Time between detections at a start, after a cut and while a face is lost.
         max_gap_s: Longest gap in which a face may be lost and still be the same track.
         max_held_frames: Most pictures held back at once; bounds memory, and the gap at high rates.
         min_iou: Least overlap of one face in two detections.
-        min_score: Least score that starts a track; weaker detections only continue one.
+        min_score: Least score that starts a track, and least mean score of one that is kept; weaker
+            detections only continue one.
         min_face_px: Least short side of a box that starts a track.
         min_track_s: Shorter tracks are dropped.
         max_faces: Most faces of one picture that are passed on, the largest first.
@@ -47,11 +52,13 @@ class TrackingConfig:
     """
 
     detect_interval_s: float = 0.2
+    search_interval_s: float = 0.6
+    max_close_faces: int = 3
     retry_interval_s: float = 0.08
     max_gap_s: float = 0.5
     max_held_frames: int = 13
     min_iou: float = 0.25
-    min_score: float = 0.6
+    min_score: float = 0.7
     min_face_px: float = 24.0
     min_track_s: float = 0.3
     max_faces: int = 6
@@ -72,56 +79,6 @@ class TrackedFrame:
     boxes: dict[int, Box]
 
 
-@dataclass(slots=True)
-class _Path:
-    """One face on its way: one entry a picture, no holes."""
-
-    number: int
-    frame_indices: list[int]
-    times_s: list[float]
-    boxes: list[Box]
-    scores: list[float]
-    n_sightings: int = 1
-
-    @property
-    def is_confirmed(self) -> bool:
-        return self.n_sightings > 1
-
-    @property
-    def settled_index(self) -> int:
-        """The last picture in which nothing about this face can change any more."""
-        return self.frame_indices[-1] if self.is_confirmed else self.frame_indices[0] - 1
-
-    def see(self, between: list[Frame], frame: Frame, box: Box, score: float) -> None:
-        """Add a sighting; the pictures since the last one get boxes on a straight line."""
-        start_s, start = self.times_s[-1], self.boxes[-1]
-        for passed in between:
-            share = (passed.time_s - start_s) / max(frame.time_s - start_s, 1e-9)
-            self._append(passed, start + np.float32(share) * (box - start), 0.0)
-        self._append(frame, box, score)
-        self.n_sightings += 1
-
-    def _append(self, frame: Frame, box: Box, score: float) -> None:
-        self.frame_indices.append(frame.index)
-        self.times_s.append(frame.time_s)
-        self.boxes.append(box)
-        self.scores.append(score)
-
-    def box_at(self, frame_index: int) -> Box | None:
-        """The box in that picture, None where the face is not in it."""
-        position = frame_index - self.frame_indices[0]
-        return self.boxes[position] if 0 <= position < len(self.boxes) else None
-
-    def finished(self, track_id: int) -> FaceTrack:
-        return FaceTrack(
-            track_id,
-            np.array(self.frame_indices, np.int64),
-            np.array(self.times_s, np.float64),
-            np.stack(self.boxes).astype(np.float32),
-            np.array(self.scores, np.float32),
-        )
-
-
 class FaceTracker:
     """Follows the faces of a stream of pictures.
 
@@ -129,7 +86,8 @@ class FaceTracker:
 
     Attributes:
         detect_s: Seconds spent in the detector so far.
-        n_detected: Pictures given to the detector so far.
+        n_detected: Whole pictures given to the detector so far.
+        n_close_looks: Looks around known faces so far.
     """
 
     def __init__(self, detector: FaceDetector, config: TrackingConfig | None = None) -> None:
@@ -138,14 +96,16 @@ class FaceTracker:
         self._config = config or TrackingConfig()
         self._cuts = CutDetector(self._config.cuts)
         self._held: list[Frame] = []
-        self._live: list[_Path] = []
-        self._leaving: list[_Path] = []
-        self._paths: list[_Path] = []
+        self._live: list[FacePath] = []
+        self._leaving: list[FacePath] = []
+        self._paths: list[FacePath] = []
         self._last_look: Frame | None = None
-        self._is_searching = True
+        self._last_search_s = -math.inf
+        self._is_alert = True
         self._n_paths = 0
         self.detect_s = 0.0
         self.n_detected = 0
+        self.n_close_looks = 0
 
     def push(self, frame: Frame) -> list[TrackedFrame]:
         """Take the next picture; return those that are settled, in order."""
@@ -166,35 +126,65 @@ class FaceTracker:
         kept = [
             path
             for path in self._paths
-            if path.is_confirmed and _duration_s(path) >= config.min_track_s
+            if path.duration_s >= config.min_track_s and path.mean_score >= config.min_score
         ]
-        kept.sort(key=_screen_presence, reverse=True)
+        kept.sort(key=lambda path: path.screen_presence, reverse=True)
         in_order = sorted(kept[: config.max_tracks], key=lambda p: (p.times_s[0], p.number))
         return {path.number: path.finished(i) for i, path in enumerate(in_order, start=1)}
+
+    @property
+    def _last_index(self) -> int:
+        return self._last_look.index if self._last_look else -1
 
     def _is_due(self, frame: Frame) -> bool:
         last = self._last_look
         if last is None:
             return True
         config = self._config
-        interval_s = config.retry_interval_s if self._is_searching else config.detect_interval_s
+        interval_s = config.retry_interval_s if self._is_alert else config.detect_interval_s
         n_since = frame.index - last.index
         if n_since >= config.max_held_frames // 2 or len(self._held) > config.max_held_frames:
             return True
         return frame.time_s - last.time_s >= interval_s - _CLOCK_SLACK_S
 
     def _look(self, frame: Frame) -> None:
-        """Detect in a held picture; where a face is lost, also in those since the last look."""
+        """Detect in a held picture."""
+        if not self._has_followed(frame):
+            self._search(frame)
+        self._is_alert = self._last_look is None or any(
+            path.frame_indices[-1] != frame.index or not path.is_confirmed for path in self._live
+        )
+        self._last_look = frame
+
+    def _has_followed(self, frame: Frame) -> bool:
+        """Look around the known faces; whether that was enough."""
+        config = self._config
+        self._end_lost(frame)
+        is_searched = self._last_search_s > frame.time_s - config.search_interval_s + _CLOCK_SLACK_S
+        is_lost = any(path.frame_indices[-1] != self._last_index for path in self._live)
+        if is_lost or not is_searched or not 0 < len(self._live) <= config.max_close_faces:
+            return False
+        start = time.perf_counter()
+        known = np.stack([path.boxes[-1] for path in self._live])
+        found = look_close(self._detector, frame.image, known)
+        self.detect_s += time.perf_counter() - start
+        self.n_close_looks += 1
+        pairs = self._match(found)
+        if len(pairs) < len(self._live):
+            return False
+        for path, index in pairs:
+            self._continue(path, frame, found, index)
+        return True
+
+    def _search(self, frame: Frame) -> None:
+        """Look at the whole picture; where a face is lost, also at those since the last look."""
         (found,) = self._detect([frame])
         skipped = self._since(self._last_look)[:-1]
         if skipped and self._has_lost(found):
             for passed, seen in zip(skipped, self._detect(skipped), strict=True):
                 self._observe(passed, seen)
         self._observe(frame, found)
-        self._is_searching = self._last_look is None or any(
-            path.frame_indices[-1] != frame.index or not path.is_confirmed for path in self._live
-        )
-        self._last_look = frame
+        self._last_search_s = frame.time_s
 
     def _detect(self, frames: list[Frame]) -> list[Detections]:
         start = time.perf_counter()
@@ -210,13 +200,12 @@ class FaceTracker:
     def _has_lost(self, found: Detections) -> bool:
         """Whether a face that was seen at the last look is missing where it was."""
         matched = {path.number for path, _ in self._match(found)}
-        last_index = self._last_look.index if self._last_look else -1
         return any(
-            path.number not in matched and path.frame_indices[-1] == last_index
+            path.number not in matched and path.frame_indices[-1] == self._last_index
             for path in self._live
         )
 
-    def _match(self, found: Detections) -> list[tuple[_Path, int]]:
+    def _match(self, found: Detections) -> list[tuple[FacePath, int]]:
         """Pairs of a live path and a detection, by the largest sum of overlaps."""
         if not self._live or not len(found.scores):
             return []
@@ -233,25 +222,28 @@ class FaceTracker:
         self._end_lost(frame)
         pairs = self._match(found)
         for path, index in pairs:
-            between = [f for f in self._held if path.frame_indices[-1] < f.index < frame.index]
-            path.see(between, frame, found.boxes_xyxy[index], float(found.scores[index]))
+            self._continue(path, frame, found, index)
         taken = {index for _, index in pairs}
         for index in set(range(len(found.scores))) - taken:
             self._start(frame, found.boxes_xyxy[index], float(found.scores[index]))
+
+    def _continue(self, path: FacePath, frame: Frame, found: Detections, index: int) -> None:
+        between = [f for f in self._held if path.frame_indices[-1] < f.index < frame.index]
+        path.see(between, frame, found.boxes_xyxy[index], float(found.scores[index]))
 
     def _start(self, frame: Frame, box: Box, score: float) -> None:
         side_px = min(box[2] - box[0], box[3] - box[1])
         if score < self._config.min_score or side_px < self._config.min_face_px:
             return
         self._n_paths += 1
-        path = _Path(self._n_paths, [frame.index], [frame.time_s], [box], [score])
+        path = FacePath(self._n_paths, [frame.index], [frame.time_s], [box], [score])
         self._live.append(path)
 
     def _end_lost(self, frame: Frame) -> None:
         """End the paths whose gap has become too long to bridge."""
         config = self._config
 
-        def is_lost(path: _Path) -> bool:
+        def is_lost(path: FacePath) -> bool:
             n_since = frame.index - path.frame_indices[-1]
             gap_s = frame.time_s - path.times_s[-1]
             too_long = gap_s > config.max_gap_s + _CLOCK_SLACK_S
@@ -259,7 +251,7 @@ class FaceTracker:
 
         self._end([path for path in self._live if is_lost(path)])
 
-    def _end(self, paths: list[_Path]) -> None:
+    def _end(self, paths: list[FacePath]) -> None:
         """Take paths out of the live ones; those seen only once were false alarms."""
         numbers = {path.number for path in paths}
         confirmed = [path for path in paths if path.is_confirmed]
@@ -273,7 +265,8 @@ class FaceTracker:
             self._look(self._held[-1])
         self._end(list(self._live))
         settled = self._release()
-        self._last_look, self._is_searching = None, True
+        self._last_look, self._is_alert = None, True
+        self._last_search_s = -math.inf
         return settled
 
     def _release(self) -> list[TrackedFrame]:
@@ -317,14 +310,3 @@ def track_faces(
         progress("faces", frame.time_s, video.duration_s)
     tracker.finish()
     return list(tracker.tracks().values())
-
-
-def _duration_s(path: _Path) -> float:
-    """Time on screen, the last picture's own time included."""
-    n_steps = len(path.times_s) - 1
-    return (path.times_s[-1] - path.times_s[0]) * (n_steps + 1) / n_steps
-
-
-def _screen_presence(path: _Path) -> float:
-    """Seconds on screen times mean height: what is watched most comes first."""
-    return _duration_s(path) * float(np.mean([box[3] - box[1] for box in path.boxes]))
