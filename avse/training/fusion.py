@@ -1,6 +1,5 @@
 """Stage (c): sound tower and fusion learn on frozen, cached lip features."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +34,7 @@ class FusionConfig:
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
         validate_every: Steps between validations.
-        snapshot_steps: Steps at which the averaged weights are kept aside, to compare at equal cost.
+        snapshot_steps: Steps whose averaged weights are kept aside, to compare at equal cost.
     """
 
     model: AvseConfig = field(default_factory=AvseConfig)
@@ -102,7 +101,7 @@ class FusionTrainer:
             group["lr"] = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
         loss, figures = enhancement_loss(self.net, batch, self.config)
         self.optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -157,7 +156,7 @@ def enhancement_loss(
 
 
 def _split(net: AvseNet, features: Tensor) -> list[Tensor]:
-    return list(features.split(net.visual.feature_channels, 2)) if net.sees else []
+    return list(torch.split(features, list(net.visual.feature_channels), 2)) if net.sees else []
 
 
 def _cosine(step: int, n_steps: int) -> float:
@@ -181,8 +180,3 @@ def load_tower(net: AvseNet, tower_state: dict[str, Tensor]) -> None:
     """Put the frozen lip tower into the network, strictly."""
     if net.sees:
         net.visual.load_state_dict(tower_state, strict=True)
-
-
-def snapshots(run: RunFolder) -> Sequence[str]:
-    """Names of the snapshots that a run keeps."""
-    return sorted(path.name for path in run.path.glob("step*.pt"))

@@ -1,8 +1,8 @@
-"""Stage (b): the lip tower learns by contrast which sound belongs to which moment of which mouth."""
+"""Stage (b): the lip tower learns by contrast which sound belongs to which moment."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from avse.training.cache import CachedClip
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import random_equaliser
 from models.lip_sync import LipSync, LipSyncConfig
-from models.visual_tower import VisualTowerConfig
 from preprocessing.spectral import StftConfig, log_mel, stft
 from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
 from preprocessing.types import Progress, no_progress
 
 CROP_PX = 112
+Crops = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def train_lips(
         rng = np.random.default_rng((config.seed, step))
         loss, accuracy = _step(model, sampler.batch(rng), config, rng)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         schedule.step()
@@ -106,16 +106,8 @@ def with_pixel_statistics(config: LipSyncConfig, clips: Sequence[CachedClip]) ->
     sample = np.concatenate(
         [c.crops[::10, edge : edge + CROP_PX, edge : edge + CROP_PX].ravel()[::7] for c in clips]
     )
-    visual = VisualTowerConfig(
-        **(
-            asdict(config.visual)
-            | {
-                "pixel_mean": round(float(sample.mean()), 2),
-                "pixel_std": round(float(sample.std()), 2),
-            }
-        )
-    )
-    return LipSyncConfig(visual, config.n_embedding, config.n_mels, config.audio_widths)
+    mean, std = round(float(sample.mean()), 2), round(float(sample.std()), 2)
+    return replace(config, visual=replace(config.visual, pixel_mean=mean, pixel_std=std))
 
 
 class WindowSampler:
@@ -152,7 +144,7 @@ class WindowSampler:
         room = n_usable(clip) - self.config.n_frames
         bounds = np.linspace(0, room, 2 * self.config.n_windows)
         pairs = bounds.reshape(-1, 2)
-        return [Window(clip, int(round(rng.uniform(low, high)))) for low, high in pairs]
+        return [Window(clip, round(rng.uniform(low, high))) for low, high in pairs]
 
 
 def n_usable(clip: CachedClip) -> int:
@@ -160,7 +152,7 @@ def n_usable(clip: CachedClip) -> int:
     return min(len(clip.crops), len(clip.samples) // SAMPLES_PER_VIDEO_FRAME)
 
 
-def crops_of(window: Window, n_frames: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
+def crops_of(window: Window, n_frames: int, rng: np.random.Generator | None) -> Crops:
     """Crops `[n_frames, 112, 112]`: the centre, or with `rng` a jittered, flipped, relit one."""
     stretch = window.clip.crops[window.start_frame : window.start_frame + n_frames]
     spare = stretch.shape[1] - CROP_PX

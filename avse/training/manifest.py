@@ -53,7 +53,7 @@ class SoundEntry:
 
 
 def read_clips(data_dir: Path) -> list[ClipEntry]:
-    """Clips of a data folder: its `av.csv`, or a VoxCeleb2-like tree `<speaker>/<video>/<clip>.mp4`.
+    """Clips listed in `av.csv`, or of a VoxCeleb2-like tree `<speaker>/<video>/<clip>.mp4`.
 
     In a tree, a hash of the speaker's name puts 5 % of the speakers in `valid`, 5 % in `test`.
 

@@ -1,4 +1,4 @@
-"""Stage (c), second half: mixtures made on the fly in which nothing but the lips names the target."""
+"""Stage (c), second half: mixtures in which nothing but the lips names the target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

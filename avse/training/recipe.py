@@ -109,7 +109,7 @@ def crop_all(
     config: RecipeConfig,
     progress: Progress,
 ) -> None:
-    """Stage (a): crops and sound of every clip; what failed is listed in `failed_clips.jsonl`."""
+    """Stage (a): crops and sound of every clip; what failed is listed in its `log.jsonl`."""
     failures = cache_clips(
         data_dir, work_dir / "crops", entries, n_workers=config.n_workers, progress=progress
     )
@@ -210,7 +210,7 @@ def faceless_lips(
     RunFolder(work_dir / "lips").record(sound_to_lips_explained=guess.explained)
     predicted = {}
     for n_done, index in enumerate(lonely, 1):
-        predicted[index] = guess.features(voices[index].samples.astype(np.float32) / 32767)
+        predicted[index] = guess.features((voices[index].samples / 32767).astype(np.float32))
         progress("lips of voices", n_done, len(lonely))
     return FacelessLips(predicted, guess.residuals, guess.std)
 

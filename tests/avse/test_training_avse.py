@@ -1,0 +1,209 @@
+"""The enhancer's recipe at two steps, on made clips: every stage runs, resumes and lands."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avse.training.cache import CachedClip, cache_path, load_cached
+from avse.training.features import lip_features
+from avse.training.fusion import FusionConfig, FusionTrainer
+from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
+from avse.training.losses import compressed_l1, negative_si_sdr
+from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
+from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.recipe import RecipeConfig, train_avse
+from avse.training.run_folder import RunFolder
+from avse.training.sounds import VoicePool, level, random_equaliser, random_room
+from models.avse_net import AvseConfig
+from models.lip_sync import LipSync, LipSyncConfig
+from models.registry import open_bundle
+from models.visual_tower import VisualTowerConfig
+
+N_FRAMES = 32
+LIPS = LipSyncConfig(
+    VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32),
+    n_embedding=16,
+    audio_widths=(4, 6, 8, 10),
+)
+MODEL = AvseConfig(visual=LIPS.visual, encoder_widths=(4, 6, 8, 10), n_bottleneck=12)
+CONFIG = RecipeConfig(
+    lips=LipsConfig(LIPS, n_steps=2, n_people=2, n_clips=2),
+    fusion=FusionConfig(MODEL, n_steps=2, batch_size=3, validate_every=2, snapshot_steps=(1,)),
+    n_feature_variants=2,
+    n_threads=1,
+    n_valid=2,
+)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A manifest of eight made clips of four people, already in the crop cache."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "crops").mkdir()
+    lines = ["path,speaker,gender,split,language"]
+    for index in range(8):
+        split = "valid" if index >= 6 else "train"
+        path = f"av/made/p{index // 2}_{index % 2}/{index}.mp4"
+        lines.append(f"{path},p{index % 4},f,{split},en")
+        np.savez(
+            cache_path(tmp_path / "crops", path),
+            crops=rng.integers(0, 256, (N_FRAMES, 122, 122), dtype=np.uint8),
+            is_visible=np.ones(N_FRAMES, np.bool_),
+            samples=rng.integers(-9000, 9000, N_FRAMES * 640).astype(np.int16),
+        )
+    (tmp_path / "av.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def clips(data_dir: Path) -> list[CachedClip]:
+    return load_cached(data_dir / "crops", read_clips(data_dir))
+
+
+def test_two_steps_of_every_stage_end_in_bundles_that_open(data_dir: Path) -> None:
+    bundles = data_dir / "bundles"
+    stages = ("lips", "features", "enhancer")
+    systems = ("avse-mmtm", "avse-audio")
+    specs = train_avse(data_dir, data_dir, bundles, config=CONFIG, systems=systems, stages=stages)
+    assert [spec.name for spec in specs] == ["lip-sync", *systems]
+    for spec in specs:
+        found, _ = open_bundle(bundles / spec.name)
+        assert found.sha256 == spec.sha256
+    log = (data_dir / "avse-mmtm" / "log.jsonl").read_text(encoding="utf-8")
+    assert "made.two_0db.stoi" in log
+    assert (data_dir / "avse-mmtm" / "step1.pt").is_file()
+
+
+def test_the_enhancer_s_tower_is_the_lip_tower(data_dir: Path) -> None:
+    bundles = data_dir / "bundles"
+    train_avse(data_dir, data_dir, bundles, config=CONFIG, stages=("lips", "enhancer"))
+    _, lips = open_bundle(bundles / "lip-sync")
+    _, net = open_bundle(bundles / "avse-mmtm")
+    crops = torch.randint(0, 256, (1, 4, 112, 112), dtype=torch.uint8)
+    for ours, theirs in zip(net.encode_visual(crops), lips.visual(crops), strict=True):  # type: ignore[operator]
+        assert torch.equal(ours, theirs)
+
+
+def test_a_run_goes_on_where_it_stopped(clips: list[CachedClip], tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    half = replace(CONFIG.lips, n_steps=2, save_every=1)
+    train_lips(clips, [], run, half)
+    state = run.load()
+    assert state is not None
+    assert state["step"] == 2
+    assert train_lips(clips, [], run, half).state_dict().keys() == state["model"].keys()
+
+
+def maker(clips: list[CachedClip], tmp_path: Path, config: MixConfig) -> MixtureMaker:
+    from avse.training.recipe import _voice_of_clip
+
+    torch.manual_seed(0)
+    lips = lip_features(clips, LipSync(LIPS).visual, tmp_path / "f.npz", n_variants=2)
+    voices = [_voice_of_clip(clip, index) for index, clip in enumerate(clips)]
+    noise = np.random.default_rng(1).integers(-9000, 9000, 30_000).astype(np.int16)
+    return MixtureMaker(VoicePool(voices), [noise], lips, None, config)
+
+
+def test_mixtures_repeat_and_hold_what_they_promise(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    make = maker(clips, tmp_path, MixConfig(n_frames=8, hidden_share=0.5, half_hidden_share=0.0))
+    first = make.batch(12, 3, np.random.default_rng(3))
+    second = make.batch(12, 3, np.random.default_rng(3))
+    assert torch.equal(first.noisy, second.noisy)
+    assert first.noisy.shape == (12, 8 * 640)
+    assert first.features.shape == (12, 8, 24)
+    hidden = ~first.is_visible.any(1)
+    assert 0 < hidden.sum() < 12
+    assert torch.isfinite(first.noisy).all()
+
+
+def test_target_alone_is_untouched_by_the_mixing(clips: list[CachedClip], tmp_path: Path) -> None:
+    make = maker(clips, tmp_path, MixConfig(n_frames=8, target_only_share=1.0))
+    batch = make.batch(4, 3, np.random.default_rng(3))
+    assert torch.allclose(batch.noisy, batch.clean)
+
+
+def test_training_step_changes_all_but_the_frozen_tower(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    make = maker(clips, tmp_path, MixConfig(n_frames=8, hidden_share=0.5))
+    trainer = FusionTrainer(CONFIG.fusion, RunFolder(tmp_path / "run"))
+    before = {name: p.detach().clone() for name, p in trainer.net.named_parameters()}
+    for step in range(4):
+        trainer.train_step(make.batch(4, 2, np.random.default_rng(step)))
+    frozen = {n for n, p in trainer.net.named_parameters() if torch.equal(p, before[n])}
+    assert frozen == {name for name in before if name.startswith("visual.")}
+
+
+def test_contrast_is_small_where_pairs_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(6, 5, 16, generator=generator), dim=2)
+    agree, right = contrast(unit, unit, torch.tensor(4.0))
+    differ, _ = contrast(unit, unit.roll(1, 0), torch.tensor(4.0))
+    assert right == 1.0
+    assert agree < differ
+
+
+def test_windows_of_one_clip_are_apart(clips: list[CachedClip]) -> None:
+    sampler = WindowSampler(clips, LipsConfig(LIPS, n_people=2, n_clips=2))
+    windows = sampler.batch(np.random.default_rng(0))
+    assert len(windows) == 8
+    assert all(w.start_frame + 16 <= N_FRAMES for w in windows)
+    assert all(
+        a.start_frame <= b.start_frame for a, b in zip(windows[::2], windows[1::2], strict=True)
+    )
+
+
+def test_match_figures_are_shares(clips: list[CachedClip]) -> None:
+    figures = match_figures(LipSync(LIPS), clips, 16)
+    assert figures["n_clips"] == len(clips)
+    assert 0 <= figures["own_clip"] <= 1
+
+
+def test_equaliser_and_room_keep_length_and_level() -> None:
+    rng = np.random.default_rng(0)
+    sound = rng.normal(0, 0.1, 5120).astype(np.float32)
+    coloured = random_equaliser(sound, rng, 5.0)
+    assert coloured.shape == sound.shape
+    assert abs(level(coloured) / level(sound) - 1) < 1e-3
+    assert not np.allclose(coloured, sound, atol=1e-3)
+    assert random_room(sound, rng).shape == sound.shape
+
+
+def test_losses_are_least_at_the_truth() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randn(2, 4000, generator=generator)
+    other = clean + 0.5 * torch.randn(2, 4000, generator=generator)
+    assert compressed_l1(clean.abs(), clean.abs()) == 0
+    assert (negative_si_sdr(clean, clean) < negative_si_sdr(other, clean)).all()
+    assert torch.allclose(
+        negative_si_sdr(other, clean), negative_si_sdr(3 * other, clean), atol=1e-3
+    )
+
+
+def test_a_tree_like_voxceleb2_is_read_and_split_by_speaker(tmp_path: Path) -> None:
+    for speaker in ("id00012", "id00015"):
+        folder = tmp_path / speaker / "21Uxsk56VDQ"
+        folder.mkdir(parents=True)
+        (folder / "00001.mp4").touch()
+        (folder / "00002.mp4").touch()
+    entries = read_clips(tmp_path)
+    assert {e.speaker for e in entries} == {"id00012", "id00015"}
+    assert all(
+        len({e.split for e in entries if e.speaker == s}) == 1 for s in ("id00012", "id00015")
+    )
+    assert read_sounds(tmp_path) == []
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"expected av\.csv"):
+        read_clips(tmp_path)
+
+
+def test_clip_entries_name_their_corpus(data_dir: Path) -> None:
+    assert {e.corpus for e in read_clips(data_dir)} == {"made"}
+    assert isinstance(read_clips(data_dir)[0], ClipEntry)
