@@ -1,6 +1,5 @@
 """Sound of a clip: decoded by timestamp, mixed to mono and resampled block by block."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import NoAudioStream, TooLong, TooShort
 from preprocessing.media_limits import MediaLimits
+from preprocessing.media_mono import FirstChannel, MonoMix
 from preprocessing.media_open import (
     PacketDecoder,
     choose_audio,
@@ -27,14 +27,7 @@ FORWARD_JUMP_S = 10.0
 BACKWARD_JUMP_S = 1.0
 MAX_TOLERANCE_S = 0.010
 SILENCE_BLOCK_SAMPLES = 65_536
-MAX_PLAUSIBLE = 1e6
-
 AnyFrame = TypeVar("AnyFrame")
-
-_CHANNEL_WEIGHTS = {
-    "FL": 1.0, "FR": 1.0, "FC": 2**0.5, "LFE": 0.0, "LFE2": 0.0,
-    "BL": 0.5**0.5, "BR": 0.5**0.5, "SL": 0.5**0.5, "SR": 0.5**0.5, "BC": 0.5**0.5,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +67,31 @@ def decode_sound(
         expected_s = container_duration_s(container)
         if expected_s > limits.max_duration_s:
             raise TooLong(path, f"at most {limits.max_duration_s:g} s", f"{expected_s:.0f} s")
-        builder = _build(path, container, rate_hz, limits, audio_track, progress)
+        builder = SoundBuilder(path, rate_hz, limits.max_duration_s)
+        _fill(builder, container, limits, audio_track, progress)
     if builder.n_out == 0:
         raise TooShort(path, "sound", "a sound track without samples")
+    if builder.mix.has_cancelled:
+        builder = SoundBuilder(path, rate_hz, limits.max_duration_s, mix=FirstChannel())
+        with open_container(path, limits) as container:
+            _fill(builder, container, limits, audio_track, progress)
+        builder.warn("phase", "the channels cancel each other, so the first one was taken")
     return builder.finish()
 
 
-def _build(
-    path: Path,
+def _fill(
+    builder: "SoundBuilder",
     container: InputContainer,
-    rate_hz: int | None,
     limits: MediaLimits,
     audio_track: int,
     progress: Progress,
-) -> "SoundBuilder":
-    stream = choose_audio(path, container, audio_track)
+) -> None:
+    stream = choose_audio(builder.path, container, audio_track)
     n_channels = stream.codec_context.channels
     if n_channels > limits.max_channels:
-        raise NoAudioStream(path, f"at most {limits.max_channels} channels", f"{n_channels}")
-    decoder = PacketDecoder(path, container, stream, limits)
-    builder = SoundBuilder(path, rate_hz, limits.max_duration_s)
+        found = f"{n_channels}"
+        raise NoAudioStream(builder.path, f"at most {limits.max_channels} channels", found)
+    decoder = PacketDecoder(builder.path, container, stream, limits)
     builder.is_broadcast = container.format.name in {"mpegts", "mpeg"}
     zero_s, expected_s = clock_zero_s(container), container_duration_s(container)
     is_trimmed = container.format.name.startswith("mov")
@@ -105,7 +103,6 @@ def _build(
     if decoder.n_damaged:
         found = f"{decoder.n_damaged} of {decoder.n_packets} sound packets"
         builder.warn("damaged", f"{found} were damaged and skipped")
-    return builder
 
 
 def _with_last(frames: Iterator[AnyFrame]) -> Iterator[tuple[AnyFrame, bool]]:
@@ -134,6 +131,7 @@ class SoundBuilder:
         path: The file, for messages.
         rate_hz: Output rate; None takes the first block's.
         max_duration_s: Longest sound accepted.
+        mix: How channels become one.
         is_broadcast: Large forward steps of the stamps are jumps of the clock, not pauses.
         start_s: Time of the first sample on the clip's clock.
         end_s: Time after the last sample taken in.
@@ -142,6 +140,7 @@ class SoundBuilder:
     path: Path
     rate_hz: int | None
     max_duration_s: float
+    mix: MonoMix = field(default_factory=MonoMix)
     is_broadcast: bool = False
     start_s: float = 0.0
     end_s: float = 0.0
@@ -162,7 +161,10 @@ class SoundBuilder:
         """
         self._set_rate(frame.sample_rate)
         self.n_channels = max(self.n_channels, len(frame.layout.channels))
-        mono = self._sanitise(mix_to_mono(frame))[:n_samples]
+        mono, n_insane = self.mix(frame)
+        if n_insane:
+            self.warn("nan", "samples that are not numbers, or absurdly large, were set to zero")
+        mono = mono[:n_samples]
         stamp_s = None if frame.pts is None else frame.time
         n_gap = self._gap_samples(stamp_s, zero_s, mono.shape[0])
         for n_silent in _blocks(max(0, n_gap)):
@@ -209,13 +211,6 @@ class SoundBuilder:
         is_same = source_rate_hz == self.rate_hz
         self._resampler = None if is_same else _resampler(source_rate_hz, self.rate_hz)
 
-    def _sanitise(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
-        is_sane = np.abs(mono) < MAX_PLAUSIBLE
-        if is_sane.all():
-            return mono
-        self.warn("nan", "samples that are not numbers, or absurdly large, were set to zero")
-        return np.where(is_sane, mono, np.float32(0.0))
-
     def _push(self, mono: NDArray[np.float32]) -> None:
         self.end_s += mono.shape[0] / self._source_rate_hz
         self._check_length()
@@ -252,41 +247,3 @@ def _blocks(n_samples: int) -> Iterator[int]:
     while n_samples > 0:
         yield min(n_samples, SILENCE_BLOCK_SAMPLES)
         n_samples -= SILENCE_BLOCK_SAMPLES
-
-
-def mix_to_mono(frame: AudioFrame) -> NDArray[np.float32]:
-    """Mix a decoded block to `[L]` float32; integer full scale becomes 1.0.
-
-    Stereo is the mean of its channels. With more, the centre counts most, the surrounds least and
-    the bass channel not at all; the weights add up to one, so that the mix cannot clip.
-    """
-    channels = _as_channels(frame)
-    if channels.shape[0] == 1:
-        return channels.reshape(-1)
-    weights = mono_weights(tuple(channel.name for channel in frame.layout.channels))
-    mono: NDArray[np.float32] = (weights[:, None] * channels).sum(axis=0, dtype=np.float32)
-    return mono
-
-
-def mono_weights(names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Weights of named channels that add up to one; unnamed ones count equally."""
-    weights = np.array([_CHANNEL_WEIGHTS.get(name, 0.5) for name in names], np.float32)
-    if not any(name in _CHANNEL_WEIGHTS for name in names) or weights.sum() == 0.0:
-        weights = np.ones(len(names), np.float32)
-    shares: NDArray[np.float32] = weights / weights.sum()
-    return shares
-
-
-def _as_channels(frame: AudioFrame) -> NDArray[np.float32]:
-    """Return `[C, L]` float32."""
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T  # [C, L]
-    scaled: NDArray[np.float32]
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = values.astype(np.float32)
-    if values.dtype == np.uint8:
-        scaled = (scaled - 128.0) / 128.0
-    elif values.dtype.kind == "i":
-        scaled = scaled * np.float32(math.ldexp(1.0, 1 - 8 * values.dtype.itemsize))
-    return scaled

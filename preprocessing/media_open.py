@@ -71,23 +71,28 @@ def open_container(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
 
 
 def _open(path: Path, limits: MediaLimits) -> InputContainer:
-    stream_options = [{"max_pixels": str(limits.max_pixels)} for _ in range(limits.max_streams)]
     try:
-        container: InputContainer = av.open(  # type: ignore[call-overload]  # stub: list[str]
-            f"file:{path.resolve()}",
-            mode="r",
-            container_options={
-                "protocol_whitelist": "file",
-                "format_whitelist": ",".join(DEMUXERS),
-            },
-            stream_options=stream_options,
-            metadata_errors="replace",
-        )
-        return container
+        try:
+            return _call_open(path, [{"max_pixels": str(limits.max_pixels)}] * limits.max_streams)
+        except ValueError as error:
+            if isinstance(error, FFmpegError):
+                raise
+            return _call_open(path, [])  # FLV and MPEG show their streams only while being read
     except PermissionError as error:
         raise Unreadable(path, "a file that may be read", "permission denied") from error
     except FFmpegError as error:
         raise _explain_failed_open(path, error) from error
+
+
+def _call_open(path: Path, stream_options: list[dict[str, str]]) -> InputContainer:
+    container: InputContainer = av.open(  # type: ignore[call-overload]  # stub: list[str]
+        f"file:{path.resolve()}",
+        mode="r",
+        container_options={"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)},
+        stream_options=stream_options,
+        metadata_errors="replace",
+    )
+    return container
 
 
 def _explain_failed_open(path: Path, error: FFmpegError) -> UnsupportedContainer | Unreadable:

@@ -167,7 +167,7 @@ class VideoFrames:
     def _image(self, picture: VideoFrame) -> NDArray[np.uint8]:
         check_pixels(self.path, picture.width, picture.height, self._limits)
         width, height = self._stored_size_px
-        rgb = picture.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        rgb = picture.reformat(width, height, "rgb24", threads=1).to_ndarray()
         return self._orientation.apply(rgb.astype(np.uint8, copy=False))
 
     def _check_rate(self) -> None:
