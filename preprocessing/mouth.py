@@ -1,9 +1,6 @@
 """Mouth crops of followed faces: landmarks while decoding, smoothed poses, crops at 25 fps."""
 
 import math
-import mmap
-import tempfile
-import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,21 +11,21 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import BundleInvalid
-from models.mouth_landmarks import (
-    LEFT_EYE,
-    N_MOUTH_POINTS,
-    RIGHT_EYE,
-    MouthLandmarksConfig,
-    MouthLandmarksNet,
-)
+from models.mouth_landmarks import N_MOUTH_POINTS, MouthLandmarksConfig, MouthLandmarksNet
 from models.weights import load_strict, load_weights, packaged, read_spec
+from preprocessing.mouth_geometry import (
+    face_pose,
+    nearest_pictures,
+    smoothed_value,
+    turned_about,
+    warp_affine,
+)
+from preprocessing.mouth_store import CropStore
 from preprocessing.timeline import VIDEO_FPS, video_frame_time_s
 from preprocessing.types import Frame, MouthTrack
 
-_BYTES_IN_MEMORY = 64 * 2**20
 _SAME_TIME_S = 0.012
 _TIE_S = 1e-4
-_EYES_PER_MOUTH_DISTANCE = 0.8
 _MAX_BOX_PER_PICTURE = 2.0
 
 
@@ -76,7 +73,7 @@ class CropConfig:
 
 
 def load_mouth_landmarks() -> MouthLandmarksNet:
-    """The landmark network that ships with the package, in eval mode.
+    """The landmark network that ships with the package, ready for inference.
 
     Raises:
         ModelError: The bundle is missing, damaged or of another shape.
@@ -87,29 +84,7 @@ def load_mouth_landmarks() -> MouthLandmarksNet:
         raise BundleInvalid(f"{folder}: expected model mouth_landmarks, found {spec.model!r}")
     net = MouthLandmarksNet(MouthLandmarksConfig(**spec.model_config))
     load_strict(net, load_weights(folder, spec), str(folder))
-    return net.to(memory_format=torch.channels_last)
-
-
-def warp_affine(
-    picture: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int
-) -> NDArray[np.uint8]:
-    """Square crop by an affine map; edges are continued, strong shrinking is averaged first.
-
-    Args:
-        picture: `[H, W]` uint8.
-        matrix: `[2, 3]` from picture to crop, pixels, pixel i covering i to i + 1.
-        side_px: Side of the crop.
-    """
-    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
-    if scale < 0.5:
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.35 / scale), dtype=np.uint8)
-    centred = matrix.copy()
-    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    size = (side_px, side_px)
-    warped = cv2.warpAffine(
-        picture, centred, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(warped, dtype=np.uint8)
+    return net.fused()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,114 +138,23 @@ class _Sighting:
     pose: NDArray[np.float64]
 
 
-def face_pose(points_px: NDArray[Any]) -> NDArray[np.float64]:
-    """Centre, size and angle of a mouth from the 25 points of its face.
-
-    The eye distance is bounded below by the eyes-to-mouth distance, so that a head turned to the
-    side is not magnified; the angle is that of the eye line and the eyes-to-mouth line together.
-
-    Args:
-        points_px: `[25, 2]` source pixels.
-
-    Returns:
-        `[4]`: mouth centroid x and y, log of the eye distance in pixels, angle in radians.
-    """
-    centre = points_px[:N_MOUTH_POINTS].mean(axis=0)
-    eye_line = points_px[RIGHT_EYE] - points_px[LEFT_EYE]
-    down = centre - (points_px[RIGHT_EYE] + points_px[LEFT_EYE]) / 2
-    level = eye_line + 0.5 * np.array([down[1], -down[0]])
-    eyes_px = max(float(np.hypot(*eye_line)), _EYES_PER_MOUTH_DISTANCE * float(np.hypot(*down)))
-    angle = math.atan2(level[1], level[0])
-    return np.array([centre[0], centre[1], math.log(max(eyes_px, 1e-3)), angle])
-
-
-def smoothed_value(
-    times_s: NDArray[np.float64], values: NDArray[np.float64], at_s: float, sigma_s: float
-) -> NDArray[np.float64]:
-    """Local linear fit with Gaussian weights, so that steady motion is not delayed at an end.
-
-    Args:
-        times_s: `[N]` seconds, any spacing.
-        values: `[N, D]`.
-        at_s: Where the fit is read.
-        sigma_s: Standard deviation of the weights; beyond three of them they are zero.
-
-    Returns:
-        `[D]`.
-    """
-    offset = times_s - at_s
-    near = np.abs(offset) <= 3 * sigma_s
-    offset, values = offset[near], values[near]
-    weight = np.exp(-0.5 * (offset / sigma_s) ** 2)
-    weight /= weight.sum()
-    mean_offset, mean = weight @ offset, weight @ values
-    spread = weight @ (offset - mean_offset) ** 2
-    if spread < 1e-9:
-        return np.asarray(mean)
-    slope = (weight * (offset - mean_offset)) @ (values - mean) / spread
-    return np.asarray(mean - slope * mean_offset)
-
-
-class _CropStore:
-    """Finished crops of all tracks in one temporary file, in memory while they are few."""
-
-    def __init__(self, size_px: int) -> None:
-        self._shape = (size_px, size_px)
-        self._n_bytes = size_px * size_px
-        self._n_crops = 0
-        self._file = tempfile.SpooledTemporaryFile(max_size=_BYTES_IN_MEMORY)  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
-
-    def append(self, crop: NDArray[np.uint8]) -> int:
-        self._file.seek(self._n_crops * self._n_bytes)
-        self._file.write(crop.tobytes())
-        self._n_crops += 1
-        return self._n_crops - 1
-
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """`[V, H, W]` of the crops `rows`; -1 gives zeros. Large results lie in a file."""
-        shape = (len(rows), *self._shape)
-        if len(rows) * self._n_bytes <= _BYTES_IN_MEMORY:
-            crops = np.zeros(shape, np.uint8)
-            for v in np.flatnonzero(rows >= 0):
-                crops[v] = self._read(rows[v])
-            return crops
-        with tempfile.TemporaryFile() as file:
-            file.truncate(len(rows) * self._n_bytes)
-            for v in np.flatnonzero(rows >= 0):
-                file.seek(int(v) * self._n_bytes)
-                file.write(self._read(rows[v]).tobytes())
-            file.flush()
-            return np.memmap(file, np.uint8, mode="c", shape=shape)
-
-    def _read(self, row: int) -> NDArray[np.uint8]:
-        self._file.seek(int(row) * self._n_bytes)
-        return np.frombuffer(self._file.read(self._n_bytes), np.uint8).reshape(self._shape)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def release_pages(crops: NDArray[np.uint8]) -> None:
-    """Let go of the memory behind crops that were read from a file; they can be read again.
-
-    Crops of an hour lie in a temporary file. Reading them in windows and calling this after each
-    keeps the memory bounded. Arrays that live in memory are left as they are.
-    """
-    mapping = getattr(crops, "_mmap", None)
-    if isinstance(mapping, mmap.mmap):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
 @dataclass(slots=True)
 class _Following:
     """One track: poses within reach of the smoothing, sightings that wait, results."""
 
-    recent: deque[_Sighting] = field(default_factory=deque)
-    n_done: int = 0
+    poses: deque[tuple[float, NDArray[np.float64]]] = field(default_factory=deque)
+    waiting: deque[_Sighting] = field(default_factory=deque)
     times_s: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     mouths_px: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def append(self, sighting: _Sighting) -> None:
+        self.poses.append((sighting.patch.time_s, sighting.pose))
+        self.waiting.append(sighting)
+
+    def forget_before(self, time_s: float) -> None:
+        while self.poses and self.poses[0][0] < time_s:
+            self.poses.popleft()
 
 
 class MouthAccumulator:
@@ -279,7 +163,7 @@ class MouthAccumulator:
     def __init__(self, config: CropConfig) -> None:
         """Start empty."""
         self._config = config
-        self._store = _CropStore(config.size_px)
+        self._store = CropStore(config.size_px)
         self._tracks: dict[int, _Following] = {}
 
     def append(self, sighting: _Sighting) -> None:
@@ -287,31 +171,26 @@ class MouthAccumulator:
         now_s = sighting.patch.time_s
         following = self._tracks.setdefault(sighting.patch.track_id, _Following())
         self._end_segments(now_s)
-        following.recent.append(sighting)
+        following.append(sighting)
         self._advance(following, now_s - self._config.look_ahead_s)
 
     def _end_segments(self, now_s: float) -> None:
+        """Finish the tracks that have not been seen for too long to be bridged."""
+        limit_s = now_s - self._config.max_gap_s - _TIE_S
         for following in self._tracks.values():
-            recent = following.recent
-            if recent and now_s - recent[-1].patch.time_s > self._config.max_gap_s + _TIE_S:
+            if following.poses and following.poses[-1][0] < limit_s:
                 self._advance(following, math.inf)
-                recent.clear()
-                following.n_done = 0
 
     def _advance(self, following: _Following, until_s: float) -> None:
-        """Finish the waiting sightings up to `until_s`; drop those nobody looks back to."""
-        recent = following.recent
-        times_s = np.array([sighting.patch.time_s for sighting in recent])
-        n_ready = int((times_s <= until_s).sum())
-        if n_ready > following.n_done:
-            poses = np.stack([sighting.pose for sighting in recent])
+        """Finish the waiting sightings up to `until_s`; drop poses nobody looks back to."""
+        waiting = following.waiting
+        if waiting and waiting[0].patch.time_s <= until_s:
+            times_s = np.array([time_s for time_s, _ in following.poses])
+            poses = np.stack([pose for _, pose in following.poses])
             poses[:, 3] = np.unwrap(poses[:, 3])
-            for index in range(following.n_done, n_ready):
-                self._finish(following, recent[index], times_s, poses)
-            following.n_done = n_ready
-        while following.n_done and recent[0].patch.time_s < until_s - self._config.look_ahead_s:
-            recent.popleft()
-            following.n_done -= 1
+            while waiting and waiting[0].patch.time_s <= until_s:
+                self._finish(following, waiting.popleft(), times_s, poses)
+        following.forget_before(until_s - self._config.look_ahead_s)
 
     def _finish(
         self,
@@ -324,7 +203,7 @@ class MouthAccumulator:
         centre = smoothed_value(times_s, poses[:, :2], patch.time_s, config.centre_sigma_s)
         log_eyes, angle = smoothed_value(times_s, poses[:, 2:], patch.time_s, config.pose_sigma_s)
         crop_px = config.width_eye_distances * math.exp(log_eyes)
-        matrix = _crop_matrix((centre - patch.corner_px) * patch.scale, angle)
+        matrix = turned_about((centre - patch.corner_px) * patch.scale, angle)
         zoom = config.size_px / (crop_px * patch.scale)
         matrix *= zoom
         matrix[:, 2] += config.size_px / 2
@@ -336,7 +215,6 @@ class MouthAccumulator:
         """Crops of every track on the 25 fps grid from `start_s`; the accumulator is used up."""
         for following in self._tracks.values():
             self._advance(following, math.inf)
-            following.recent.clear()
         mouths = {
             track_id: self._on_grid(following, start_s, n_video_frames)
             for track_id, following in self._tracks.items()
@@ -354,35 +232,6 @@ class MouthAccumulator:
         landmarks_px = np.full((n_frames, N_MOUTH_POINTS, 2), np.nan, np.float32)
         landmarks_px[is_visible] = np.stack(following.mouths_px)[shown[is_visible]]
         return MouthTrack(self._store.gather(rows), is_visible, start_s, landmarks_px)
-
-
-def _crop_matrix(centre: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
-    """`[2, 3]` rotation that brings `centre` to the origin and the line of `angle` level."""
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    return np.column_stack((turn, -turn @ centre))
-
-
-def nearest_pictures(
-    times_s: NDArray[np.float64], centres_s: NDArray[np.float64], max_distance_s: float
-) -> NDArray[np.int64]:
-    """Index of the picture on screen at each time, -1 where none is near.
-
-    A picture is on screen from its timestamp on, so its middle is half an interval later; the
-    picture with the nearest middle is taken, the later one of two equally near.
-
-    Args:
-        times_s: `[N]` increasing timestamps, N >= 1.
-        centres_s: `[V]` wanted times.
-        max_distance_s: Farther than this counts as absent.
-    """
-    interval_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1 / VIDEO_FPS
-    middles_s = times_s + min(interval_s, 2 / VIDEO_FPS) / 2
-    after = np.searchsorted(middles_s, centres_s).clip(0, len(times_s) - 1)
-    before = (after - 1).clip(0)
-    is_before_nearer = centres_s - middles_s[before] < np.abs(middles_s[after] - centres_s) - _TIE_S
-    nearest = np.where(is_before_nearer, before, after)
-    is_near = np.abs(middles_s[nearest] - centres_s) <= max_distance_s + _TIE_S
-    return np.where(is_near, nearest, -1)
 
 
 class MouthCropper:

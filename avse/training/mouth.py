@@ -1,15 +1,10 @@
 """Training of the mouth-landmark network: `avse train mouth --data DIR`."""
 
-import json
-import logging
 import math
-import os
-import time
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +19,7 @@ from avse.training.mouth_faces import (
     load_face_patches,
     plain_crop,
 )
+from avse.training.run_folder import RunFolder, code_version
 from models.mouth_landmarks import (
     N_FACE_POINTS,
     N_MOUTH_POINTS,
@@ -36,7 +32,6 @@ from preprocessing.types import Progress, no_progress
 
 BUNDLE_NAME = "mouth-landmarks"
 _MOUTH = slice(0, N_MOUTH_POINTS)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +53,12 @@ class MouthTrainingConfig:
         augment: Strength of the augmentation.
     """
 
-    n_steps: int = 6000
+    n_steps: int = 7000
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     n_warmup_steps: int = 100
-    ema_decay: float = 0.998
+    ema_decay: float = 0.999
     heat_weight: float = 0.05
     face_points_weight: float = 0.5
     n_checkpoint_steps: int = 500
@@ -80,31 +75,26 @@ class MouthRun:
         torch.manual_seed(config.seed)
         self.config = config
         self.step = 0
-        self.net = MouthLandmarksNet(config.model).to(memory_format=torch.channels_last)
+        self.net = MouthLandmarksNet(config.model).channels_last()
         self.averaged = deepcopy(self.net).eval()
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint so that a kill leaves the old one or the new one."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        state = {
-            "step": self.step,
-            "net": self.net.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        torch.save(state, partial)
-        partial.replace(path)
+    def save(self, folder: RunFolder) -> None:
+        """Replace the run's checkpoint."""
+        parts = ("net", "averaged", "optimizer")
+        states = {name: getattr(self, name).state_dict() for name in parts}
+        folder.save({"step": self.step, **states})
 
-    def resume(self, path: Path) -> None:
-        """Continue from a checkpoint of the same model."""
-        state = torch.load(path, weights_only=True)
+    def resume(self, folder: RunFolder) -> None:
+        """Continue from the run's checkpoint if there is one."""
+        state = folder.load()
+        if state is None:
+            return
         self.step = state["step"]
-        self.net.load_state_dict(state["net"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("net", "averaged", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
 
     def train_step(self, faces: Tensor, targets: Tensor) -> float:
         """One optimiser step; returns the loss.
@@ -117,7 +107,7 @@ class MouthRun:
             group["lr"] = learning_rate(self.step, self.config)
         loss = landmark_loss(self.net, faces, targets, self.config)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
@@ -156,42 +146,36 @@ def train_mouth_landmarks(
         FileNotFoundError: The labels or all pictures are missing.
     """
     config = config or MouthTrainingConfig()
-    out_dir.mkdir(parents=True, exist_ok=True)
     faces = load_face_patches(data_dir, out_dir / "faces.npz")
+    folder = RunFolder(out_dir)
+    folder.describe(config, config.seed)
     run = MouthRun(config)
-    checkpoint = out_dir / "checkpoint.pt"
-    if checkpoint.is_file():
-        run.resume(checkpoint)
-    scores = _train(run, faces, out_dir, progress)
+    run.resume(folder)
+    scores = _train(run, faces, folder, progress)
     save_bundle(out_dir / "bundle", _spec(config, scores, faces), run.averaged)
     return scores
 
 
 def _train(
-    run: MouthRun, faces: FacePatches, out_dir: Path, progress: Progress
+    run: MouthRun, faces: FacePatches, folder: RunFolder, progress: Progress
 ) -> dict[str, float]:
     config = run.config
     valid = faces.select(faces.is_valid)
     batches = _batches(faces.select(~faces.is_valid), run)
     losses: list[float] = []
-    started_s = time.monotonic()
     while run.step < config.n_steps:
         losses.append(run.train_step(*next(batches)))
         progress("mouth", run.step, config.n_steps)
         if run.step % config.n_checkpoint_steps == 0 or run.step == config.n_steps:
-            run.save(out_dir / "checkpoint.pt")
-            record = {"step": run.step, "loss": float(np.mean(losses))}
-            record |= evaluate_landmarks(run.averaged, valid)
-            _append(out_dir / "log.jsonl", record | {"seconds": time.monotonic() - started_s})
+            run.save(folder)
+            scores = evaluate_landmarks(run.averaged, valid)
+            folder.record(step=run.step, loss=round(float(np.mean(losses)), 5), **_rounded(scores))
             losses.clear()
     return evaluate_landmarks(run.averaged, valid)
 
 
-def _append(path: Path, record: dict[str, Any]) -> None:
-    rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in record.items()}
-    with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(rounded) + "\n")
-    _log.info("%s", rounded)
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(score, 5) for name, score in scores.items()}
 
 
 def learning_rate(step: int, config: MouthTrainingConfig) -> float:
@@ -295,13 +279,14 @@ def _spec(config: MouthTrainingConfig, scores: dict[str, float], faces: FacePatc
     n_valid = int(faces.is_valid.sum())
     card = {
         "command": "avse train mouth --data DIR",
+        "commit": code_version(),
         "training_config": asdict(config),
         "training_files": "faces/labels.json, split train: public figures on television with "
         "human-checked points, and web portraits with a teacher's points",
         "terms": "third-party pictures: non-commercial research only",
         "n_training_faces": len(faces.patches) - n_valid,
         "n_valid_faces": n_valid,
-        "scores": scores,
+        "scores": _rounded(scores),
         "score_meaning": "mean distance of the 20 mouth points over the outer-eye distance, on "
         "people not in training; error_human against human points (television pictures), "
         "error_teacher against bias-corrected teacher points (web portraits, outer eyes taken as "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mouth_landmarks import N_FACE_POINTS, N_MOUTH_POINTS
-from preprocessing.mouth import warp_affine
+from preprocessing.mouth_geometry import warp_affine
 
 PATCH_PX = 192
 PATCH_BOXES = 2.2
@@ -150,7 +150,7 @@ def _cut(
     corner = np.array([x + width / 2, y + height / 2]) - PATCH_PX / scale / 2
     five = np.asarray(face["points5"], dtype=np.float64).reshape(N_FACE_POINTS, 2)
     human = _human_points(face, label)
-    eyes_px = np.linalg.norm(five[1] - five[0]) * OUTER_EYES_PER_EYE_CENTRES
+    eyes_px = float(np.linalg.norm(five[1] - five[0])) * OUTER_EYES_PER_EYE_CENTRES
     if human is not None:
         eyes_px = _outer_eyes_px(human)
     teacher = _mouth(face) - bias * eyes_px
@@ -250,7 +250,7 @@ def _degraded(
     side_px = crop.shape[0]
     if rng.random() < config.blur:
         crop = _blurred(crop, rng)
-    grey = crop.astype(np.float32)
+    grey: NDArray[np.floating[Any]] = crop.astype(np.float32)
     if rng.random() < 0.7:
         grey = 255 * (grey / 255) ** np.float32(2 ** rng.uniform(-1, 1))
         slope = rng.uniform(-60, 60, 2) * (rng.random() < 0.5)
@@ -260,7 +260,7 @@ def _degraded(
         grey = grey + rng.normal(0, rng.uniform(0, config.noise), grey.shape)
     if rng.random() < config.occlusion:
         _occlude(grey, rng)
-    return np.clip(grey, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey, 0, 255), dtype=np.uint8)
 
 
 def _blurred(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -46,6 +46,17 @@ def test_batch_does_not_matter_in_eval() -> None:
     torch.testing.assert_close(net(faces), alone, atol=1e-5, rtol=0)
 
 
+def test_fused_copy_gives_the_same_points() -> None:
+    torch.manual_seed(1)
+    net = MouthLandmarksNet(SMALL)
+    for _ in range(3):
+        net(_faces(8, 32))  # moves the running statistics off their start
+    net.eval()
+    fused = net.fused()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+    torch.testing.assert_close(fused(_faces(2, 32)), net(_faces(2, 32)), atol=1e-5, rtol=0)
+
+
 def test_every_parameter_receives_a_gradient() -> None:
     torch.manual_seed(0)
     net = MouthLandmarksNet(SMALL)

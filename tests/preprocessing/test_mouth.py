@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, cast
 
 import cv2
@@ -10,19 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import preprocessing.mouth as mouth_module
+import preprocessing.mouth_store as store_module
 from models.mouth_landmarks import MouthLandmarksConfig, MouthLandmarksNet
 from models.weights import packaged
-from preprocessing.mouth import (
-    CropConfig,
-    MouthCropper,
-    face_pose,
-    load_mouth_landmarks,
-    nearest_pictures,
-    release_pages,
-    smoothed_value,
-    warp_affine,
-)
+from preprocessing.mouth import CropConfig, MouthCropper, load_mouth_landmarks
+from preprocessing.mouth_geometry import face_pose, nearest_pictures, smoothed_value, warp_affine
+from preprocessing.mouth_store import release_pages
 from preprocessing.types import Frame, MouthTrack
 
 EYES_PX = 60.0
@@ -61,6 +55,7 @@ def _centroid(picture: NDArray[np.uint8], grey: int) -> NDArray[np.float64]:
     return np.array([columns.mean(), rows.mean()]) + 0.5
 
 
+@cache
 def draw_face(
     centre: tuple[float, float], eyes_px: float = EYES_PX, angle: float = 0.0, size_px: int = 400
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -140,6 +135,7 @@ def test_smoothing_stills_a_shaking_network() -> None:
 def _marked(time_s: float) -> tuple[int, float, NDArray[np.uint8], NDArray[np.float32]]:
     """A face with its time in milliseconds / 20 written into the grey beside the mouth."""
     image, box = draw_face((200.0, 250.0))
+    image = image.copy()
     image[image == 0] = round(time_s * 50)
     return 1, time_s, image, box
 
@@ -222,9 +218,10 @@ def test_look_ahead_is_bounded() -> None:
     for n in range(150):
         cropper.add(1 + n // 100, Frame(n, n / 25, image), box)
     following = cropper._accumulator._tracks
-    assert len(following[1].recent) == 0
+    assert len(following[1].poses) == len(following[1].waiting) == 0
     assert len(following[1].rows) == 100
-    assert len(following[2].recent) < 25 * (2 * CropConfig().look_ahead_s + 0.2)
+    assert len(following[2].waiting) <= 25 * CropConfig().look_ahead_s + 1
+    assert len(following[2].poses) <= 25 * 2 * CropConfig().look_ahead_s + 2
 
 
 def test_results_do_not_depend_on_batches() -> None:
@@ -237,7 +234,7 @@ def test_results_do_not_depend_on_batches() -> None:
 def test_many_crops_lie_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = [(1, n / 25, *draw_face((200.0, 250.0 + n))) for n in range(20)]
     in_memory = _crop_all(scene, 25)[1]
-    monkeypatch.setattr(mouth_module, "_BYTES_IN_MEMORY", 10 * 122 * 122)
+    monkeypatch.setattr(store_module, "BYTES_IN_MEMORY", 10 * 122 * 122)
     in_file = _crop_all(scene, 25)[1]
     assert isinstance(in_file.crops, np.memmap)
     assert not isinstance(in_memory.crops, np.memmap)
