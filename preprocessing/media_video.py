@@ -1,11 +1,13 @@
 """Pictures of a clip, streamed in presentation order on the clip's clock."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
@@ -28,6 +30,7 @@ MAX_PIXEL_ASPECT = 4
 FORWARD_JUMP_S = 10.0
 BACKWARD_JUMP_S = 1.0
 N_MATRIX_VALUES = 9
+N_MEASURED_FRAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,15 @@ class VideoFrames:
         self._n_damaged = 0
         with open_container(path, self._limits) as container:
             stream = self._stream(container)
-            self.fps_nominal = _rate(stream)
             self._duration_s = _duration_s(container, stream)
-            first = next(self._decoder(container, stream).frames(), None)
+            pictures = self._decoder(container, stream).frames()
+            first = next(pictures, None)
             if not isinstance(first, VideoFrame):
                 raise Unreadable(path, "a decodable picture", "none")
             self._start_s = (first.time or 0.0) - clock_zero_s(container)
             self._stored_size_px = _square_size_px(first, stream.sample_aspect_ratio)
             self._orientation = orientation_of(first)
-        self._check_rate()
+            self.fps_nominal = self._rate(stream, itertools.chain([first], pictures))
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -170,10 +173,16 @@ class VideoFrames:
         rgb = picture.reformat(width, height, "rgb24", threads=1).to_ndarray()
         return self._orientation.apply(rgb.astype(np.uint8, copy=False))
 
-    def _check_rate(self) -> None:
-        if self.fps_nominal > self._limits.max_fps:
+    def _rate(self, stream: VideoStream, pictures: Iterator[AudioFrame | VideoFrame]) -> float:
+        """Rate from the header; where that is absurd, from the first stamps."""
+        stated = stream.average_rate or stream.guessed_rate
+        if stated and stated <= self._limits.max_fps:
+            return float(stated)
+        measured = _measured_fps(list(itertools.islice(pictures, N_MEASURED_FRAMES)))
+        if measured > self._limits.max_fps:
             expected = f"at most {self._limits.max_fps:g} pictures a second"
-            raise FrameRateLimit(self.path, expected, f"{self.fps_nominal:g}")
+            raise FrameRateLimit(self.path, expected, f"{measured:g}")
+        return measured
 
     def _check_place(self, index: int, time_s: float) -> None:
         elapsed_s = time_s - self._start_s
@@ -184,9 +193,10 @@ class VideoFrames:
             raise FrameRateLimit(self.path, expected, f"{index} in {elapsed_s:.2f} s")
 
 
-def _rate(stream: VideoStream) -> float:
-    rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else DEFAULT_FPS
+def _measured_fps(pictures: Sequence[AudioFrame | VideoFrame]) -> float:
+    times_s = [picture.time for picture in pictures if picture.time is not None]
+    span_s = times_s[-1] - times_s[0] if times_s else 0.0
+    return (len(times_s) - 1) / span_s if span_s > 0.0 else DEFAULT_FPS
 
 
 def _duration_s(container: InputContainer, stream: VideoStream) -> float:
