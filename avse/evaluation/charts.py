@@ -1,0 +1,103 @@
+"""Pictures of an evaluation, as PNG bytes."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from avse.evaluation.rows import Row, is_mixture
+from avse.evaluation.summary import cell_of, snr_bucket
+
+CHARTED = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "si_sdr_db": "SI-SDR (dB)"}
+COLOURS = ("#1f6fb4", "#d9822b", "#2e9e5b", "#8e44ad", "#c8442f", "#5b6770", "#b59f00", "#17a2a2")
+N_BINS = 6
+
+
+def gain_over_snr(rows: Sequence[Row]) -> bytes:
+    """Mean gain over the mixture's SNR, one line a system (own lips), one panel a metric.
+
+    Rows at one SNR are one point; a range is cut into equal bins.
+    """
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, len(CHARTED))
+    heard = [row for row in rows if not is_mixture(row) and row.lips in ("", "own")]
+    heard = [row for row in heard if row.facts.snr_db is not None]
+    names = list(dict.fromkeys(row.system for row in heard))
+    for axis, (metric, title) in zip(axes, CHARTED.items(), strict=True):
+        for index, name in enumerate(names):
+            own = [row for row in heard if row.system == name]
+            x, y, error = _curve(own, f"{metric}_gain")
+            colour = COLOURS[index % len(COLOURS)]
+            axis.errorbar(x, y, error, marker="o", capsize=3, color=colour, label=name)
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set(title=f"{title}: gain", xlabel="SNR of the mixture (dB)")
+        axis.grid(alpha=0.3)
+    if names:
+        axes[0].legend(fontsize=8)
+    return _png(figure)
+
+
+def _curve(rows: list[Row], column: str) -> tuple[list[float], list[float], list[float]]:
+    points = [(row.facts.snr_db or 0.0, row.value(column)) for row in rows]
+    known = np.array([(snr_db, gain) for snr_db, gain in points if gain is not None])
+    if not len(known):
+        return [], [], []
+    levels = np.unique(known[:, 0])
+    if len(levels) > N_BINS:
+        edges = np.linspace(levels[0], levels[-1], N_BINS + 1)
+        places = np.clip(np.digitize(known[:, 0], edges) - 1, 0, N_BINS - 1)
+    else:
+        places = np.searchsorted(levels, known[:, 0])
+    groups = [known[places == place] for place in np.unique(places)]
+    errors = [float(1.96 * g[:, 1].std() / np.sqrt(len(g))) for g in groups]
+    x = [float(g[:, 0].mean()) for g in groups]
+    return x, [float(g[:, 1].mean()) for g in groups], errors
+
+
+def before_after(rows: Sequence[Row]) -> bytes:
+    """One dot for each pair: before on the x axis, after on the y axis; above the line is better.
+
+    Systems have colours, controls of the lips have markers.
+    """
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(CHARTED))
+    heard = [row for row in rows if not is_mixture(row)]
+    names = list(dict.fromkeys((row.system, row.lips) for row in heard))
+    for axis, (metric, title) in zip(axes, CHARTED.items(), strict=True):
+        for index, name in enumerate(names):
+            own = [row for row in heard if (row.system, row.lips) == name]
+            dots = [(row.value(f"{metric}_in"), row.value(metric)) for row in own]
+            known = np.array([dot for dot in dots if None not in dot], float).reshape(-1, 2)
+            label = " ".join(name).strip()
+            colour = COLOURS[index % len(COLOURS)]
+            axis.scatter(known[:, 0], known[:, 1], s=9, alpha=0.55, color=colour, label=label)
+        axis.axline((0, 0), slope=1, color="black", linewidth=0.8)
+        axis.set(title=title, xlabel="before", ylabel="after")
+        axis.grid(alpha=0.3)
+        axis.set_aspect("equal", adjustable="datalim")
+    if names:
+        axes[0].legend(fontsize=8, markerscale=2)
+    return _png(figure)
+
+
+def charts(rows: Sequence[Row]) -> dict[str, bytes]:
+    """All pictures by file name: one scatter for each condition, one curve for each split."""
+    pictures: dict[str, bytes] = {}
+    for split in dict.fromkeys(row.facts.split for row in rows):
+        own = [row for row in rows if row.facts.split == split]
+        if any(snr_bucket(row) and not is_mixture(row) for row in own):
+            pictures[f"gain-over-snr-{split}.png"] = gain_over_snr(own)
+        for condition in dict.fromkeys(cell_of(row).condition for row in own):
+            some = [row for row in own if row.facts.condition == condition]
+            if any(row.before and not is_mixture(row) for row in some):
+                pictures[f"before-after-{split}-{condition}.png"] = before_after(some)
+    return pictures
+
+
+def _png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()
