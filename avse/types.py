@@ -85,6 +85,7 @@ class EnhanceReport:
         bundle: Name and the first digits of the weights' sha256.
         device: Where the network ran.
         target_track_id: The face that was listened to, None for sound alone.
+        target_choice: Why this face, None for sound alone.
         n_tracks: Faces that were followed.
         duration_s: Length of the sound.
         face_s: Seconds in which the target's mouth was visible.
@@ -112,6 +113,7 @@ class EnhanceReport:
     speaking_score: float | None = None
     sync_offset_ms: float = 0.0
     high_band: str | None = None
+    target_choice: str | None = None
     warnings: tuple[str, ...] = ()
     stage_s: dict[str, float] = field(default_factory=dict)
     real_time_factor: float = 0.0
