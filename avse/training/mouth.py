@@ -53,12 +53,12 @@ class MouthTrainingConfig:
         augment: Strength of the augmentation.
     """
 
-    n_steps: int = 7000
+    n_steps: int = 3000
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     n_warmup_steps: int = 100
-    ema_decay: float = 0.999
+    ema_decay: float = 0.998
     heat_weight: float = 0.05
     face_points_weight: float = 0.5
     n_checkpoint_steps: int = 500
