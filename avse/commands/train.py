@@ -56,7 +56,7 @@ def train_enhancer(
     ] = None,
     stages: Annotated[
         list[str] | None,
-        typer.Option("--stage", help="crops, lips, features or enhancer; default: all."),
+        typer.Option("--stage", help="crops, lips, features, enhancer or polish; default: all."),
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -119,16 +119,15 @@ def _recipe(config: Path | None, overrides: list[str] | None) -> "RecipeConfig":
 def _train(
     data_dir: Path, out_dir: Path, config: "RecipeConfig", systems: list[str], stages: list[str]
 ) -> None:
-    from avse.training.recipe import train_avse
+    from avse.training.recipe import Folders, train_avse
 
-    bundles_dir = out_dir / "bundles"
+    folders = Folders(data_dir, out_dir, out_dir / "bundles")
     with Bars() as bars:
         specs: list[BundleSpec] = train_avse(
-            data_dir, out_dir, bundles_dir,
-            config=config, systems=systems, stages=stages, progress=bars,
-        )  # fmt: skip
+            folders, config=config, systems=systems, stages=stages, progress=bars
+        )
     for spec in specs:
-        _say_scores(spec.name, bundles_dir / spec.name, spec.card.get("scores", {}))
+        _say_scores(spec.name, folders.bundles / spec.name, spec.card.get("scores", {}))
 
 
 def _known(option: str, values: list[str], allowed: Any) -> list[str]:

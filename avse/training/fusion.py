@@ -34,6 +34,8 @@ class FusionConfig:
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
         validate_every: Steps between validations.
+        tower_rate: Learning rate of the lip tower as a share of the others'; 0 keeps it frozen. The
+            end-to-end polish (stage d) trains it on pictures.
         snapshot_steps: Steps whose averaged weights are kept aside, to compare at equal cost.
     """
 
@@ -50,6 +52,7 @@ class FusionConfig:
     log_every: int = 50
     save_every: int = 250
     validate_every: int = 500
+    tower_rate: float = 0.0
     snapshot_steps: tuple[int, ...] = ()
 
 
@@ -63,9 +66,11 @@ class FusionTrainer:
         self.run = run
         self.net = AvseNet(config.model)
         self.ema = AvseNet(config.model).eval()
-        trained = [p for name, p in self.net.named_parameters() if not name.startswith("visual.")]
         self.optimiser = torch.optim.AdamW(
-            trained, config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+            _parameter_groups(self.net, config.tower_rate),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.98),
         )
         self.step = 0
         run.describe(config, config.seed)
@@ -97,8 +102,11 @@ class FusionTrainer:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; the losses come back."""
         self.net.train()
+        if self.net.sees:
+            self.net.visual.eval()  # its statistics stay those of the contrastive stage
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
+            rate = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
+            group["lr"] = rate * group["share"]
         loss, figures = enhancement_loss(self.net, batch, self.config)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -115,7 +123,8 @@ class FusionTrainer:
         if self.step in config.snapshot_steps or last:
             self.run.save({"model": self.ema.state_dict()}, f"step{self.step}.pt")
         if valid is not None and (self.step % config.validate_every == 0 or last):
-            self.run.record(step=self.step, **validate(self.ema, valid))
+            seen = config.tower_rate > 0
+            self.run.record(step=self.step, **validate(self.ema, valid, from_pictures=seen))
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -124,6 +133,16 @@ class FusionTrainer:
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
+
+    def start_from(self, state: dict[str, Tensor]) -> None:
+        """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
+
+        Raises:
+            RuntimeError: The weights do not fit.
+        """
+        if self.step == 0:
+            self.net.load_state_dict(state)
+            self.ema.load_state_dict(state)
 
     def _resume(self) -> None:
         state = self.run.load()
@@ -144,7 +163,7 @@ def enhancement_loss(
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
     magnitude = noisy.abs()
     mask, penalty = net.mask_and_penalty(
-        log_mel(magnitude, stft_config), magnitude, _split(net, batch.features), batch.is_visible
+        log_mel(magnitude, stft_config), magnitude, _visual(net, batch), batch.is_visible
     )
     compressed = compressed_l1(mask * magnitude, clean.abs())
     enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
@@ -155,8 +174,20 @@ def enhancement_loss(
     return loss, figures
 
 
-def _split(net: AvseNet, features: Tensor) -> list[Tensor]:
-    return list(torch.split(features, list(net.visual.feature_channels), 2)) if net.sees else []
+def _visual(net: AvseNet, batch: Batch) -> list[Tensor]:
+    """Cached features, or those of the pictures where the batch holds them."""
+    if not net.sees:
+        return []
+    if batch.crops is not None:
+        return net.encode_visual(batch.crops)
+    return list(torch.split(batch.features, list(net.visual.feature_channels), 2))
+
+
+def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
+    tower = [p for name, p in net.named_parameters() if name.startswith("visual.")]
+    rest = [p for name, p in net.named_parameters() if not name.startswith("visual.")]
+    groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
+    return groups + ([{"params": tower, "share": tower_rate}] if tower and tower_rate else [])
 
 
 def _cosine(step: int, n_steps: int) -> float:

@@ -44,7 +44,7 @@ class LipsConfig:
     """
 
     model: LipSyncConfig = field(default_factory=LipSyncConfig)
-    n_steps: int = 1400
+    n_steps: int = 1300
     n_people: int = 4
     n_clips: int = 5
     n_windows: int = 2

@@ -1,14 +1,18 @@
 """Stage (c), second half: mixtures in which nothing but the lips names the target."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures
+from avse.training.lips import Window, crops_of
 from avse.training.sounds import (
     Samples,
     Voice,
@@ -65,12 +69,14 @@ class Batch:
         clean: `[B, L]`.
         features: `[B, V, D]` lip features.
         is_visible: `[B, V]` bool.
+        crops: `[B, V, 112, 112]` uint8 where pictures are wanted (the end-to-end polish).
     """
 
     noisy: Tensor
     clean: Tensor
     features: Tensor
     is_visible: Tensor
+    crops: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,35 @@ class FacelessLips:
     residuals: tuple[NDArray[np.float32], ...]
     std: NDArray[np.float32]
 
+    def save(self, path: Path) -> None:
+        """Keep everything in one `.npz`."""
+        arrays: dict[str, NDArray[Any]] = {"std": self.std}
+        arrays |= {f"predicted{i}": values for i, values in self.predicted.items()}
+        arrays |= {f"residual{i}": values for i, values in enumerate(self.residuals)}
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "FacelessLips":
+        """Read what `save` kept."""
+        with np.load(path) as arrays:
+            names = list(arrays)
+            predicted = {
+                int(n.removeprefix("predicted")): arrays[n] for n in names if n.startswith("pre")
+            }
+            residuals = tuple(arrays[n] for n in names if n.startswith("residual"))
+            return cls(predicted, residuals, arrays["std"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    voice: Voice
+    clean: Samples
+    features: NDArray[np.float32]
+    shown: NDArray[np.bool_]
+    crops: NDArray[np.uint8] | None = None
+
 
 class MixtureMaker:
     """Draws batches; the same `(seed, step)` gives the same batch."""
@@ -98,8 +133,13 @@ class MixtureMaker:
         lips: LipFeatures,
         faceless: FacelessLips | None,
         config: MixConfig,
+        clips: Sequence[CachedClip] | None = None,
     ) -> None:
-        """Keep the sources and sort the voices into seen and unseen ones."""
+        """Keep the sources and sort the voices into seen and unseen ones.
+
+        With `clips` the batches hold pictures too, and every target has a face.
+        """
+        self.clips = clips
         self.pool = pool
         self.noises = noises
         self.lips = lips
@@ -121,48 +161,48 @@ class MixtureMaker:
 
     def batch(self, n_items: int, n_voices: int, rng: np.random.Generator) -> Batch:
         """`n_items` mixtures of at most `n_voices` interferers."""
-        items = [self._item(n_voices, rng) for _ in range(n_items)]
-        noisy, clean, features, shown = (np.stack(part) for part in zip(*items, strict=True))
+        targets = [self._target(rng) for _ in range(n_items)]
+        pairs = [self._mix(target, n_voices, rng) for target in targets]
+        crops = [t.crops for t in targets if t.crops is not None]
         return Batch(
-            torch.from_numpy(noisy),
-            torch.from_numpy(clean),
-            torch.from_numpy(features),
-            torch.from_numpy(shown),
+            torch.from_numpy(np.stack([noisy for noisy, _ in pairs])),
+            torch.from_numpy(np.stack([clean for _, clean in pairs])),
+            torch.from_numpy(np.stack([t.features for t in targets])),
+            torch.from_numpy(np.stack([t.shown for t in targets])),
+            torch.from_numpy(np.stack(crops)) if crops else None,
         )
 
-    def _item(
-        self, n_voices: int, rng: np.random.Generator
-    ) -> tuple[Samples, Samples, NDArray[np.float32], NDArray[np.bool_]]:
+    def _target(self, rng: np.random.Generator) -> _Target:
         config = self.config
-        faceless = bool(self.unseen.voices) and rng.random() < config.faceless_share
-        voice, clean, features, shown = self._faceless(rng) if faceless else self._with_face(rng)
-        clean = self._coloured(clean, rng)
-        shown = self._hide(shown, rng)
-        hidden = not shown.any()
-        rest = self._interference(voice, hidden, n_voices, rng)
-        noisy = clean + rest * self._gain(clean, rest, hidden, rng)
-        scale = config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)
-        return (
-            (noisy * scale).astype(np.float32),
-            (clean * scale).astype(np.float32),
-            features,
-            shown,
-        )
+        may_be_faceless = self.clips is None and bool(self.unseen.voices)
+        faceless = may_be_faceless and rng.random() < config.faceless_share
+        target = self._faceless(rng) if faceless else self._with_face(rng)
+        clean = self._coloured(target.clean, rng)
+        return replace(target, clean=clean, shown=self._hide(target.shown, rng))
 
-    def _with_face(
-        self, rng: np.random.Generator
-    ) -> tuple[Voice, Samples, NDArray[np.float32], NDArray[np.bool_]]:
+    def _mix(
+        self, target: _Target, n_voices: int, rng: np.random.Generator
+    ) -> tuple[Samples, Samples]:
+        hidden = not target.shown.any()
+        rest = self._interference(target.voice, hidden, n_voices, rng)
+        noisy = target.clean + rest * self._gain(target.clean, rest, hidden, rng)
+        scale = self.config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)
+        return (noisy * scale).astype(np.float32), (target.clean * scale).astype(np.float32)
+
+    def _with_face(self, rng: np.random.Generator) -> _Target:
         voice = self.seen.draw(rng)
-        variant = int(rng.integers(len(self.lips.values)))
-        features = self.lips.of(voice.clip_index, variant)
+        index = voice.clip_index
+        features = self.lips.of(index, int(rng.integers(len(self.lips.values))))
         start = int(rng.integers(0, len(features) - self.config.n_frames + 1))
         stretch = slice(start, start + self.config.n_frames)
-        shown = self.lips.visible(voice.clip_index)[stretch].copy()
-        return voice, self._samples(voice, start), features[stretch].astype(np.float32), shown
+        shown = self.lips.visible(index)[stretch].copy()
+        crops = None
+        if self.clips is not None:
+            crops = crops_of(Window(self.clips[index], start), self.config.n_frames, rng)
+        samples = self._samples(voice, start)
+        return _Target(voice, samples, features[stretch].astype(np.float32), shown, crops)
 
-    def _faceless(
-        self, rng: np.random.Generator
-    ) -> tuple[Voice, Samples, NDArray[np.float32], NDArray[np.bool_]]:
+    def _faceless(self, rng: np.random.Generator) -> _Target:
         assert self.faceless is not None
         n_frames = self.config.n_frames
         voice = self.unseen.draw(rng)
@@ -172,7 +212,7 @@ class MixtureMaker:
         best = int(np.argmax([level(cut) for cut in cuts]))
         features = predicted[starts[best] : starts[best] + n_frames].astype(np.float32)
         features = features + self._residual(rng) * self.faceless.std
-        return voice, cuts[best], features, np.ones(n_frames, np.bool_)
+        return _Target(voice, cuts[best], features, np.ones(n_frames, np.bool_))
 
     def _residual(self, rng: np.random.Generator) -> NDArray[np.float32]:
         assert self.faceless is not None

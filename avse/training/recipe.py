@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from avse.training.cache import CachedClip, cache_clips, load_cached
 from avse.training.features import LipFeatures, lip_features
@@ -19,9 +18,10 @@ from avse.training.manifest import ClipEntry, read_clips, read_sounds
 from avse.training.mixtures import FacelessLips, MixtureMaker
 from avse.training.run_folder import RunFolder, code_version
 from avse.training.sounds import Voice, VoicePool, load_sounds
-from avse.training.validation import ValidationSet, validation_set
+from avse.training.validation import ValidationItem, ValidationSet, validation_set
 from models.avse_net import AvseNet
 from models.lip_sync import LipSync
+from models.registry import open_bundle
 from models.weights import BundleSpec, save_bundle
 from preprocessing.spectral import StftConfig
 from preprocessing.types import Progress, no_progress
@@ -32,7 +32,12 @@ SYSTEMS: dict[str, dict[str, str]] = {
     "avse-concat": {"fusion": "concat"},
     "avse-audio": {"fusion": "audio_only"},
 }
-STAGES = ("crops", "lips", "features", "enhancer")
+STAGES = ("crops", "lips", "features", "enhancer", "polish")
+DEFAULT_STAGES = STAGES[:4]
+
+POLISH = FusionConfig(
+    n_steps=300, batch_size=8, learning_rate=1e-4, tower_rate=0.2, validate_every=100
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +51,52 @@ class RecipeConfig:
         n_workers: Processes that crop clips.
         n_threads: Threads of the training itself.
         n_valid: Validation mixtures.
+        polish: Stage (d): the end-to-end polish.
+        start_from: A folder of bundles whose weights a fresh run begins with.
         terms: Under which terms the weights may be used; goes into the model card.
     """
 
     lips: LipsConfig = field(default_factory=LipsConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    n_feature_variants: int = 3
+    n_feature_variants: int = 2
     n_workers: int = 2
     n_threads: int = 2
     n_valid: int = 60
+    polish: FusionConfig = field(default_factory=lambda: POLISH)
+    start_from: str = ""
     terms: str = "non-commercial research (the terms of the training recordings)"
 
 
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a training reads and writes.
+
+    Attributes:
+        data: With `av.csv` (and `audio.csv`), or a VoxCeleb2-like tree.
+        work: Caches, logs and checkpoints; a second call goes on where the first stopped.
+        bundles: Where bundles land.
+    """
+
+    data: Path
+    work: Path
+    bundles: Path
+
+
 def train_avse(
-    data_dir: Path,
-    work_dir: Path,
-    bundles_dir: Path,
+    folders: Folders,
     *,
     config: RecipeConfig | None = None,
     systems: Sequence[str] = ("avse-mmtm",),
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] = DEFAULT_STAGES,
     progress: Progress = no_progress,
 ) -> list[BundleSpec]:
     """Train on a data folder and write one bundle a system (and `lip-sync`).
 
     Args:
-        data_dir: With `av.csv` (and `audio.csv`), or a VoxCeleb2-like tree.
-        work_dir: Caches, logs and checkpoints; a second call goes on where the first stopped.
-        bundles_dir: Where bundles land.
+        folders: Where to read and write.
         config: Settings; the defaults are those of the shipped weights.
         systems: Keys of `SYSTEMS`.
-        stages: Which of `STAGES` to run; what an earlier stage left is read from `work_dir`.
+        stages: Which of `STAGES` to run; what an earlier one left is read from `folders.work`.
         progress: Called as (stage, done, total).
 
     Raises:
@@ -84,62 +104,61 @@ def train_avse(
     """
     config = config or RecipeConfig()
     torch.set_num_threads(config.n_threads)
-    entries = read_clips(data_dir)
+    entries = read_clips(folders.data)
     if "crops" in stages:
-        crop_all(data_dir, work_dir, entries, config, progress)
-    clips = load_cached(work_dir / "crops", _of_split(entries, "train"))
-    valid = load_cached(work_dir / "crops", _of_split(entries, "valid", "elsewhere"))
+        crop_all(folders, entries, config, progress)
+    clips = load_cached(folders.work / "crops", _of_split(entries, "train"))
+    valid = load_cached(folders.work / "crops", _of_split(entries, "valid", "elsewhere"))
     specs = []
     if "lips" in stages:
-        specs.append(lips_stage(clips, valid, work_dir, bundles_dir, config, progress))
-    if {"features", "enhancer"} & set(stages):
-        source = enhancer_material(data_dir, work_dir, clips, valid, config, progress)
-        if "enhancer" in stages:
-            specs += [
-                enhancer_stage(name, source, work_dir, bundles_dir, config, progress)
-                for name in systems
-            ]
+        specs.append(lips_stage(clips, valid, folders, config, progress))
+    if set(stages) & {"features", "enhancer", "polish"}:
+        source = enhancer_material(folders, clips, valid, config, progress)
+        for name in systems:
+            if "enhancer" in stages:
+                specs.append(enhancer_stage(name, source, folders, config, progress))
+            if "polish" in stages:
+                specs.append(polish_stage(name, source, folders, config, progress))
     return specs
 
 
 def crop_all(
-    data_dir: Path,
-    work_dir: Path,
+    folders: Folders,
     entries: Sequence[ClipEntry],
     config: RecipeConfig,
     progress: Progress,
 ) -> None:
     """Stage (a): crops and sound of every clip; what failed is listed in its `log.jsonl`."""
     failures = cache_clips(
-        data_dir, work_dir / "crops", entries, n_workers=config.n_workers, progress=progress
+        folders.data, folders.work / "crops", entries, n_workers=config.n_workers, progress=progress
     )
     for path, reason in failures.items():
-        RunFolder(work_dir / "crops").record(path=path, reason=reason)
+        RunFolder(folders.work / "crops").record(path=path, reason=reason)
 
 
 def lips_stage(
     clips: Sequence[CachedClip],
     valid: Sequence[CachedClip],
-    work_dir: Path,
-    bundles_dir: Path,
+    folders: Folders,
     config: RecipeConfig,
     progress: Progress,
 ) -> BundleSpec:
     """Stage (b): the `lip-sync` bundle."""
-    run = RunFolder(work_dir / "lips")
+    run = RunFolder(folders.work / "lips")
     strangers = [c for c in valid if c.entry.split == "valid"]
     model = train_lips(clips, strangers, run, config.lips, progress)
     scores = match_figures(model, strangers, config.lips.n_frames)
     settings = {"stft": asdict(StftConfig()), "level_rms": 0.05}
     card = _card("avse train lips", config, config.lips.seed, {"valid": scores})
     spec = BundleSpec("lip-sync", "lip_sync", "lip_sync", asdict(model.config), settings, card)
-    return save_bundle(bundles_dir / "lip-sync", spec, model)
+    return save_bundle(folders.bundles / "lip-sync", spec, model)
 
 
 @dataclass(frozen=True, slots=True)
 class EnhancerMaterial:
     """Everything stage (c) reads: computed once, the same for every system."""
 
+    clips: Sequence[CachedClip]
     lip_sync: LipSync
     lips: LipFeatures
     pool: VoicePool
@@ -149,44 +168,45 @@ class EnhancerMaterial:
 
 
 def enhancer_material(
-    data_dir: Path,
-    work_dir: Path,
+    folders: Folders,
     clips: Sequence[CachedClip],
     valid: Sequence[CachedClip],
     config: RecipeConfig,
     progress: Progress,
 ) -> EnhancerMaterial:
     """Lip features of all clips, voices and noises, and lips for the voices without faces."""
-    model = open_lips(work_dir, config)
-    path = work_dir / "lip_features.npz"
+    model = open_lips(folders.work, config)
+    path = folders.work / "lip_features.npz"
     lips = lip_features(
         clips, model.visual, path, n_variants=config.n_feature_variants, progress=progress
     )
     strangers = [c for c in valid if c.entry.split == "valid"]
     elsewhere = [c for c in valid if c.entry.split == "elsewhere"]
-    checks: list[Any] = []
+    checks: list[ValidationItem] = []
     for name, group in (("valid", strangers), ("elsewhere", elsewhere)):
         if group:
-            kept = work_dir / f"lip_features_{name}.npz"
+            kept = folders.work / f"lip_features_{name}.npz"
             seen = lip_features(group, model.visual, kept, n_variants=1)
-            checks += validation_set(group, seen, config.n_valid, 1, is_clean=name == "elsewhere")
-    entries = [e for e in read_sounds(data_dir) if e.split == "train"]
-    sounds = load_sounds(data_dir, entries, progress)
+            checks += validation_set(group, seen, config.n_valid, 1)
+    entries = [e for e in read_sounds(folders.data) if e.split == "train"]
+    sounds = load_sounds(folders.data, entries, folders.work / "sounds.npz", progress)
     voices = [_voice_of_clip(c, i) for i, c in enumerate(clips)]
     voices += [Voice(f"{e.corpus}/{e.label}", e.corpus, s) for e, s in sounds if e.kind == "speech"]
     noises = [samples for e, samples in sounds if e.kind == "noise"]
-    faceless = faceless_lips(work_dir, clips, lips, voices, progress)
-    return EnhancerMaterial(model, lips, VoicePool(voices), noises, faceless, checks)
+    faceless = faceless_lips(folders.work, clips, lips, voices, progress)
+    return EnhancerMaterial(clips, model, lips, VoicePool(voices), noises, faceless, checks)
 
 
 def open_lips(work_dir: Path, config: RecipeConfig) -> LipSync:
-    """The towers of stage (b), from its checkpoint.
+    """The towers of stage (b), from its checkpoint or from the bundle to start from.
 
     Raises:
         FileNotFoundError: Stage (b) has not run in this work folder.
     """
     run = RunFolder(work_dir / "lips")
     state = run.load()
+    if state is None and config.start_from:
+        return cast("LipSync", open_bundle(Path(config.start_from) / "lip-sync")[1])
     if state is None:
         raise FileNotFoundError(f"{run.path}: expected the checkpoint of stage lips, found none")
     visual = replace(config.lips.model.visual, **state["pixels"])
@@ -206,29 +226,51 @@ def faceless_lips(
     lonely = [i for i, v in enumerate(voices) if v.clip_index < 0]
     if not lonely:
         return None
-    guess = train_lip_predictor(clips, lips, progress=progress)
-    RunFolder(work_dir / "lips").record(sound_to_lips_explained=guess.explained)
-    predicted = {}
-    for n_done, index in enumerate(lonely, 1):
-        predicted[index] = guess.features((voices[index].samples / 32767).astype(np.float32))
-        progress("lips of voices", n_done, len(lonely))
-    return FacelessLips(predicted, guess.residuals, guess.std)
+    kept = work_dir / "faceless_lips.npz"
+    if not kept.is_file():
+        guess = train_lip_predictor(clips, lips, progress=progress)
+        RunFolder(work_dir / "lips").record(sound_to_lips_explained=guess.explained)
+        sounds = {i: (voices[i].samples / 32767).astype(np.float32) for i in lonely}
+        predicted = {i: guess.features(samples) for i, samples in sounds.items()}
+        FacelessLips(predicted, guess.residuals, guess.std).save(kept)
+    return FacelessLips.load(kept)
 
 
 def enhancer_stage(
     name: str,
     source: EnhancerMaterial,
-    work_dir: Path,
-    bundles_dir: Path,
+    folders: Folders,
     config: RecipeConfig,
     progress: Progress,
 ) -> BundleSpec:
     """Stage (c) for one system: train (or go on), then write its bundle."""
     fusion = fusion_config(name, source.lip_sync, config)
     mixtures = MixtureMaker(source.pool, source.noises, source.lips, source.faceless, fusion.mix)
-    trainer = FusionTrainer(fusion, RunFolder(work_dir / name))
+    trainer = FusionTrainer(fusion, RunFolder(folders.work / name))
+    if config.start_from:
+        trainer.start_from(open_bundle(Path(config.start_from) / name)[1].state_dict())
     net = trainer.train(mixtures, source.valid, progress)
-    return export(name, net, source.lip_sync, bundles_dir, config, trainer.step)
+    load_tower(net, source.lip_sync.visual.state_dict())
+    return export(name, net, folders, config, trainer.step)
+
+
+def polish_stage(
+    name: str,
+    source: EnhancerMaterial,
+    folders: Folders,
+    config: RecipeConfig,
+    progress: Progress,
+) -> BundleSpec:
+    """Stage (d) for one system: tower, sound and fusion together, on pictures."""
+    trained = fusion_config(name, source.lip_sync, config).model
+    settings = replace(config.polish, model=trained)
+    mixtures = MixtureMaker(
+        source.pool, source.noises, source.lips, None, settings.mix, source.clips
+    )
+    trainer = FusionTrainer(settings, RunFolder(folders.work / f"{name}-polish"))
+    trainer.start_from(open_bundle(folders.bundles / name)[1].state_dict())
+    net = trainer.train(mixtures, source.valid, progress)
+    return export(name, net, folders, config, trainer.step)
 
 
 def fusion_config(name: str, lip_sync: LipSync, config: RecipeConfig) -> FusionConfig:
@@ -240,13 +282,11 @@ def fusion_config(name: str, lip_sync: LipSync, config: RecipeConfig) -> FusionC
 def export(
     name: str,
     net: AvseNet,
-    lip_sync: LipSync,
-    bundles_dir: Path,
+    folders: Folders,
     config: RecipeConfig,
     n_steps: int,
 ) -> BundleSpec:
-    """Join tower and fusion into one bundle."""
-    load_tower(net, lip_sync.visual.state_dict())
+    """Write one system's bundle."""
     settings = {
         "stft": asdict(StftConfig()),
         "level_rms": config.fusion.mix.level_rms,
@@ -257,12 +297,7 @@ def export(
     card = _card(command, config, config.fusion.seed, {}) | {"n_steps": n_steps}
     model_config = asdict(net.config)
     spec = BundleSpec(name, "enhancement", "avse_net", model_config, settings, card)
-    return save_bundle(bundles_dir / name, spec, net)
-
-
-def n_parameters(module: nn.Module) -> int:
-    """Parameters of a network."""
-    return sum(p.numel() for p in module.parameters())
+    return save_bundle(folders.bundles / name, spec, net)
 
 
 def _card(command: str, config: RecipeConfig, seed: int, scores: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from avse.training.manifest import SoundEntry
 from preprocessing.errors import MediaError
+from preprocessing.media import read_audio
 from preprocessing.types import Progress, no_progress
 
 log = logging.getLogger(__name__)
@@ -35,22 +36,40 @@ class Voice:
 
 
 def load_sounds(
-    data_dir: Path, entries: Sequence[SoundEntry], progress: Progress = no_progress
+    data_dir: Path,
+    entries: Sequence[SoundEntry],
+    kept: Path,
+    progress: Progress = no_progress,
 ) -> list[tuple[SoundEntry, NDArray[np.int16]]]:
-    """Decode the entries to 16 kHz int16; those that do not decode are logged and left out."""
-    from preprocessing.media import read_audio
+    """Sounds of the entries as 16 kHz int16, from `kept` if they are there, else decoded.
 
-    loaded = []
+    Those that do not decode are logged and left out.
+    """
+    if not kept.is_file():
+        decoded = {
+            str(index): samples
+            for index, samples in enumerate(_decode(data_dir, entries, progress))
+        }
+        partial = kept.with_suffix(".partial.npz")
+        np.savez(partial, **decoded)  # type: ignore[arg-type]
+        partial.replace(kept)
+    with np.load(kept) as arrays:
+        pairs = [(entry, arrays[str(index)]) for index, entry in enumerate(entries)]
+    return [(entry, samples) for entry, samples in pairs if len(samples)]
+
+
+def _decode(
+    data_dir: Path, entries: Sequence[SoundEntry], progress: Progress
+) -> Iterator[NDArray[np.int16]]:
+    """One array an entry; an empty one where it does not decode."""
     for index, entry in enumerate(entries, 1):
         try:
-            waveform = read_audio(data_dir / entry.path)
+            samples = read_audio(data_dir / entry.path).samples
         except MediaError as error:
             log.warning("left out: %s", error)
-            continue
-        samples = np.clip(np.round(waveform.samples * 32767), -32767, 32767).astype(np.int16)
-        loaded.append((entry, samples))
+            samples = np.zeros(0, np.float32)
         progress("sounds", index, len(entries))
-    return loaded
+        yield np.clip(np.round(samples * 32767), -32767, 32767).astype(np.int16)
 
 
 def excerpt(

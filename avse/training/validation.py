@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures
+from avse.training.lips import Window, crops_of
 from avse.training.losses import negative_si_sdr
 from avse.training.sounds import Samples, excerpt, level
 from models.avse_net import AvseNet
@@ -28,6 +29,7 @@ class ValidationItem:
         clean: `[L]`.
         features: `[V, D]`.
         is_visible: `[V]`.
+        crops: `[V, 112, 112]` uint8, for a tower that is itself in training.
     """
 
     group: str
@@ -35,24 +37,19 @@ class ValidationItem:
     clean: Samples
     features: NDArray[np.float32]
     is_visible: NDArray[np.bool_]
+    crops: NDArray[np.uint8]
 
 
 ValidationSet = Sequence[ValidationItem]
 
 
 def validation_set(
-    clips: Sequence[CachedClip],
-    lips: LipFeatures,
-    n_clips: int,
-    seed: int,
-    *,
-    is_clean: bool = False,
+    clips: Sequence[CachedClip], lips: LipFeatures, n_clips: int, seed: int
 ) -> list[ValidationItem]:
-    """Two talkers at 0 dB (and, if asked, clean speech) of people of these clips."""
+    """Two talkers at 0 dB, and clean speech, of people of these clips."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(clips))[:n_clips]
     items = []
-    for index in order:
+    for index in rng.permutation(len(clips))[:n_clips]:
         clip = clips[index]
         features = lips.of(int(index)).astype(np.float32)
         n_samples = len(features) * SAMPLES_PER_VIDEO_FRAME
@@ -60,28 +57,28 @@ def validation_set(
         others = [c for c in clips if c.entry.speaker != clip.entry.speaker]
         rest = excerpt(others[int(rng.integers(len(others)))].samples, n_samples, rng)
         noisy = clean + rest * (level(clean) / max(level(rest), 1e-5))
-        pairs = [("two_0db", noisy)] + ([("clean", clean)] if is_clean else [])
-        for name, mixture in pairs:
-            scale = 0.05 / level(mixture)
-            group = f"{clip.entry.corpus}.{name}"
-            shown = lips.visible(int(index))
+        shown = lips.visible(int(index))
+        crops = crops_of(Window(clip, 0), len(features), None)
+        for name, mixture in (("two_0db", noisy), ("clean", clean)):
+            pair = _levelled(mixture, clean)
             items.append(
-                ValidationItem(
-                    group,
-                    (mixture * scale).astype(np.float32),
-                    (clean * scale).astype(np.float32),
-                    features,
-                    shown,
-                )
+                ValidationItem(f"{clip.entry.corpus}.{name}", *pair, features, shown, crops)
             )
     return items
 
 
-def validate(net: AvseNet, items: ValidationSet) -> dict[str, float]:
-    """Mean STOI before and after, and SI-SDR gain, by group."""
+def _levelled(noisy: Samples, clean: Samples) -> tuple[Samples, Samples]:
+    scale = 0.05 / level(noisy)
+    return (noisy * scale).astype(np.float32), (clean * scale).astype(np.float32)
+
+
+def validate(
+    net: AvseNet, items: ValidationSet, *, from_pictures: bool = False
+) -> dict[str, float]:
+    """Mean STOI before and after, and SI-SDR gain, by group; lips from cache or from pictures."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for item in items:
-        enhanced = enhance_item(net, item)
+        enhanced = enhance_item(net, item, from_pictures=from_pictures)
         rows.setdefault(item.group, []).append(_figures(item, enhanced))
     figures = {}
     for group, values in rows.items():
@@ -93,20 +90,26 @@ def validate(net: AvseNet, items: ValidationSet) -> dict[str, float]:
 
 
 @torch.no_grad()
-def enhance_item(net: AvseNet, item: ValidationItem) -> Samples:
+def enhance_item(net: AvseNet, item: ValidationItem, *, from_pictures: bool = False) -> Samples:
     """The enhanced sound `[L]` of one item."""
     net.eval()
     noisy = torch.from_numpy(item.noisy)[None]
     spectrum = stft(noisy)
     magnitude = spectrum.abs()
-    visual: list[Tensor] = []
-    if net.sees:
-        widths = net.visual.feature_channels
-        visual = list(torch.from_numpy(item.features)[None].split(widths, 2))
+    visual = _visual(net, item, from_pictures)
     shown = torch.from_numpy(item.is_visible)[None]
     mask = net.mask(log_mel(magnitude), magnitude, visual, shown)
     enhanced: Samples = istft(mask * spectrum, noisy.shape[1])[0].numpy()
     return enhanced
+
+
+def _visual(net: AvseNet, item: ValidationItem, from_pictures: bool) -> list[Tensor]:
+    if not net.sees:
+        return []
+    if from_pictures:
+        return net.encode_visual(torch.from_numpy(item.crops)[None])
+    features = torch.from_numpy(item.features)[None]
+    return list(torch.split(features, list(net.visual.feature_channels), 2))
 
 
 def _figures(item: ValidationItem, enhanced: Samples) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figure
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.mixtures import MixConfig, MixtureMaker
-from avse.training.recipe import RecipeConfig, train_avse
+from avse.training.recipe import Folders, RecipeConfig, train_avse
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import VoicePool, level, random_equaliser, random_room
 from models.avse_net import AvseConfig
@@ -35,6 +35,9 @@ CONFIG = RecipeConfig(
     n_feature_variants=2,
     n_threads=1,
     n_valid=2,
+    polish=FusionConfig(
+        MODEL, n_steps=2, batch_size=2, tower_rate=0.2, validate_every=2, learning_rate=1e-3
+    ),
 )
 
 
@@ -67,7 +70,9 @@ def test_two_steps_of_every_stage_end_in_bundles_that_open(data_dir: Path) -> No
     bundles = data_dir / "bundles"
     stages = ("lips", "features", "enhancer")
     systems = ("avse-mmtm", "avse-audio")
-    specs = train_avse(data_dir, data_dir, bundles, config=CONFIG, systems=systems, stages=stages)
+    specs = train_avse(
+        Folders(data_dir, data_dir, bundles), config=CONFIG, systems=systems, stages=stages
+    )
     assert [spec.name for spec in specs] == ["lip-sync", *systems]
     for spec in specs:
         found, _ = open_bundle(bundles / spec.name)
@@ -79,12 +84,37 @@ def test_two_steps_of_every_stage_end_in_bundles_that_open(data_dir: Path) -> No
 
 def test_the_enhancer_s_tower_is_the_lip_tower(data_dir: Path) -> None:
     bundles = data_dir / "bundles"
-    train_avse(data_dir, data_dir, bundles, config=CONFIG, stages=("lips", "enhancer"))
+    train_avse(Folders(data_dir, data_dir, bundles), config=CONFIG, stages=("lips", "enhancer"))
     _, lips = open_bundle(bundles / "lip-sync")
     _, net = open_bundle(bundles / "avse-mmtm")
     crops = torch.randint(0, 256, (1, 4, 112, 112), dtype=torch.uint8)
     for ours, theirs in zip(net.encode_visual(crops), lips.visual(crops), strict=True):  # type: ignore[operator]
         assert torch.equal(ours, theirs)
+
+
+def test_polish_trains_the_tower_too_from_where_the_bundle_stands(data_dir: Path) -> None:
+    bundles = data_dir / "bundles"
+    train_avse(Folders(data_dir, data_dir, bundles), config=CONFIG, stages=("lips", "enhancer"))
+    _, before = open_bundle(bundles / "avse-mmtm")
+    train_avse(Folders(data_dir, data_dir, bundles), config=CONFIG, stages=("polish",))
+    _, after = open_bundle(bundles / "avse-mmtm")
+    towers = zip(before.visual.parameters(), after.visual.parameters(), strict=True)  # type: ignore[union-attr]
+    assert any(not torch.equal(old, new) for old, new in towers)
+
+
+def test_a_new_run_begins_with_the_bundles_it_is_given(data_dir: Path, tmp_path: Path) -> None:
+    bundles = data_dir / "bundles"
+    train_avse(Folders(data_dir, data_dir, bundles), config=CONFIG, stages=("lips", "enhancer"))
+    fresh = data_dir / "fresh"
+    (fresh / "crops").parent.mkdir()
+    (fresh / "crops").symlink_to(data_dir / "crops")
+    still = replace(CONFIG.fusion, learning_rate=0.0)
+    config = replace(CONFIG, fusion=still, start_from=str(bundles))
+    train_avse(Folders(data_dir, fresh, fresh / "bundles"), config=config, stages=("enhancer",))
+    _, given = open_bundle(bundles / "avse-mmtm")
+    _, begun = open_bundle(fresh / "bundles" / "avse-mmtm")
+    for old, new in zip(given.parameters(), begun.parameters(), strict=True):
+        assert torch.equal(old, new)
 
 
 def test_a_run_goes_on_where_it_stopped(clips: list[CachedClip], tmp_path: Path) -> None:
