@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 import avse
 from avse.commands.benchmark import benchmark
@@ -22,18 +20,12 @@ from avse.commands.models import list_models
 from avse.commands.serve import serve
 from avse.commands.train import train_app
 from avse.errors import ConfigError
-from avse.evaluation.errors import EvaluationError, InvalidOptions
-from models.errors import ModelError
-from preprocessing.errors import MediaError
+from avse.evaluation.errors import InvalidOptions
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
-EXIT_CODES = {
-    (ConfigError, InvalidOptions): EXIT_USAGE,
-    (MediaError, ModelError, EvaluationError, MemoryError): EXIT_FAILED,
-}
 
 app = typer.Typer(
     name="avse",
@@ -62,9 +54,7 @@ def _options(
         typer.echo(f"avse {avse.__version__}")
         raise typer.Exit
     level = logging.INFO if is_verbose else logging.WARNING
-    console = Console(stderr=True)
-    log_lines = RichHandler(console=console, show_time=is_verbose, show_path=False)
-    logging.basicConfig(level=level, format="%(message)s", handlers=[log_lines])
+    logging.basicConfig(level=level, format="avse: %(message)s", stream=sys.stderr)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
@@ -81,11 +71,12 @@ def run(arguments: Sequence[str]) -> int:
     """
     command = typer.main.get_command(app)
     try:
-        return command.main(list(arguments), prog_name="avse", standalone_mode=False) or 0
-    except KeyboardInterrupt:
-        return _complain("interrupted", EXIT_INTERRUPTED)
+        exit_code = command.main(list(arguments), prog_name="avse", standalone_mode=False) or 0
     except Exception as error:
         return _explain(error)
+    if exit_code == EXIT_INTERRUPTED:  # typer catches the Ctrl-C
+        return _complain("interrupted", EXIT_INTERRUPTED)
+    return int(exit_code)
 
 
 def main() -> None:
@@ -103,9 +94,11 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror or error}", EXIT_FAILED)
-    for kinds, exit_code in EXIT_CODES.items():
-        if isinstance(error, kinds):
-            return _complain(str(error) or type(error).__name__, exit_code)
+    if isinstance(error, (ConfigError, InvalidOptions)):
+        return _complain(str(error), EXIT_USAGE)
+    # Every error class of the product has a stable `code`; anything else is a bug.
+    if isinstance(getattr(error, "code", None), str) or isinstance(error, MemoryError):
+        return _complain(str(error) or "not enough memory", EXIT_FAILED)
     fault = f"{type(error).__name__}: {error}"
     return _complain(f"a fault of avse: {fault} (avse -v COMMAND says where)", EXIT_FAULT)
 

@@ -58,6 +58,7 @@ def enhance(
     ] = None,
 ) -> None:  # fmt: skip
     """Take the voice of a visible speaker out of a noisy clip."""
+    from avse.output import numbered
     from avse.plots import plot_enhancement, write_file
     from avse.types import EnhanceOptions
     from preprocessing.media import read_audio
@@ -79,11 +80,11 @@ def enhance(
     for result in enhanced:
         if report is not None:
             text = result.report.to_json() + "\n"
-            write_file(_numbered(report, result, is_many), text.encode())
+            write_file(numbered(report, result) if is_many else report, text.encode())
         if plot is not None:
             noisy = read_audio(clip, audio_track=audio_track)
-            plot_enhancement(noisy, result, _numbered(plot, result, is_many))
-        say(_summary(result, _numbered(out, result, is_many)))
+            plot_enhancement(noisy, result, numbered(plot, result) if is_many else plot)
+        say(_summary(result, numbered(out, result) if is_many else out))
         for warning in result.report.warnings:
             typer.echo(f"avse: {warning}", err=True)
 
@@ -113,13 +114,6 @@ def _run(
     with Bars() as bars:
         enhanced = enhancer.enhance_file(clip, out, options, bars)
     return enhanced if isinstance(enhanced, list) else [enhanced]
-
-
-def _numbered(path: Path, result: "EnhancedClip", is_one_of_many: bool) -> Path:
-    """The name as given, or with the track's number before its suffix."""
-    if not is_one_of_many:
-        return path
-    return path.with_name(f"{path.stem}.{result.report.target_track_id}{path.suffix}")
 
 
 def _summary(result: "EnhancedClip", out: Path) -> str:
