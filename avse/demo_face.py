@@ -77,19 +77,38 @@ def draw_mouth(
         grid_y: `[H, W]` row likewise.
         shape: Pose of the mouth.
     """
+    near = _mouth_region(grid_x, grid_y)
+    x, y = grid_x.copy(), grid_y.copy()
+    x[near], y[near], hole = _warp(grid_x[near], grid_y[near], shape)
+    picture = _sample(image, x, y)
+    hole = hole[..., None]
+    inside = picture[near] * (1 - hole) + np.array(CAVITY_RGB, np.float32) * hole
+    picture[near] = inside.round().astype(np.uint8)
+    return picture
+
+
+def _mouth_region(grid_x: FloatImage, grid_y: FloatImage) -> tuple[slice, slice]:
+    """Rows and columns of the output that the mouth can move."""
+    is_near = np.abs(grid_x - MOUTH_CENTRE[0]) < 60.0
+    is_near &= (grid_y > MOUTH_CENTRE[1] - 35.0) & (grid_y < CHIN_Y)
+    rows, columns = np.flatnonzero(is_near.any(axis=1)), np.flatnonzero(is_near.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _warp(
+    grid_x: FloatImage, grid_y: FloatImage, shape: MouthShape
+) -> tuple[FloatImage, FloatImage, FloatImage]:
+    """Where to sample instead, and the share of the dark cavity, all `[H, W]`."""
     x = _widen(grid_x, grid_y, shape.width)
-    upper = np.interp(x, LIP_X, UPPER_LIP_Y)
-    lower = np.interp(x, LIP_X, LOWER_LIP_Y)
+    upper = np.interp(x, LIP_X, UPPER_LIP_Y).astype(np.float32)
+    lower = np.interp(x, LIP_X, LOWER_LIP_Y).astype(np.float32)
     drop = (lower - upper) * (shape.openness - 1.0)
     moved_lip = lower + drop
     depth = np.clip((grid_y - moved_lip) / (CHIN_Y - moved_lip), 0.0, 1.0)
     below = grid_y - drop * (1.0 - depth * depth * (3.0 - 2.0 * depth))
-    is_below = (grid_y > moved_lip) & (grid_y < CHIN_Y)
-    y = np.where(is_below, below, grid_y)
-    picture = _sample(image, x, y)
+    y = np.where((grid_y > moved_lip) & (grid_y < CHIN_Y), below, grid_y)
     hole = np.clip(1.5 * (grid_y - lower), 0, 1) * np.clip(1.5 * (moved_lip - grid_y), 0, 1)
-    hole = np.where(lower - upper > 0.3, hole, 0.0)[..., None]
-    return (picture * (1 - hole) + np.array(CAVITY_RGB) * hole).round().astype(np.uint8)
+    return x, y, np.where(lower - upper > 0.3, hole, 0.0)
 
 
 def _sway(time_s: float) -> tuple[FloatImage, FloatImage]:
@@ -113,9 +132,8 @@ def _widen(grid_x: FloatImage, grid_y: FloatImage, width: float) -> FloatImage:
     return np.asarray(MOUTH_CENTRE[0] + (grid_x - MOUTH_CENTRE[0]) * stretch, dtype=np.float32)
 
 
-def _sample(image: NDArray[np.uint8], x: FloatImage, y: FloatImage) -> NDArray[np.float64]:
-    """Bicubic lookup: `[H, W, 3]` in 0..255; pixel i covers [i, i + 1)."""
-    map_x = x.astype(np.float32) - 0.5
-    map_y = y.astype(np.float32) - 0.5
-    picture = cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return picture.astype(np.float64)
+def _sample(image: NDArray[np.uint8], x: FloatImage, y: FloatImage) -> NDArray[np.uint8]:
+    """Bicubic lookup: `[H, W, 3]`; pixel i covers [i, i + 1)."""
+    flags = cv2.INTER_CUBIC
+    picture = cv2.remap(image, x - 0.5, y - 0.5, flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(picture, dtype=np.uint8)
