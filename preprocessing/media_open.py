@@ -206,13 +206,17 @@ class PacketDecoder:
             TooDamaged: The container itself is too damaged.
         """
         self._prepare()
-        for _ in range(MAX_DEMUX_FAILURES):
+        n_failures = 0
+        while n_failures < MAX_DEMUX_FAILURES:
             try:
                 for packet in self.container.demux(self.stream):
                     self.n_packets += 1
                     yield packet
                 return
+            except IndexError:  # PyAV's word for a packet of a stream that appeared on the way
+                logger.debug("%s: a packet of a late stream was passed over", self.path)
             except FFmpegError as error:
+                n_failures += 1
                 self.n_packets += 1
                 self._count_damaged(error)
 

@@ -75,9 +75,22 @@ class ClipSpec:
         return tuple(self.video_start_s + float(i / self.fps) for i in range(n_frames))
 
 
+_MADE: dict[tuple[str, ClipSpec], bytes] = {}
+
+
 def make_clip(path: Path, spec: ClipSpec | None = None) -> Path:
-    """Write the clip; the container is the one of the path's suffix."""
+    """Write the clip; the container is the one of the path's suffix. Equal clips are made once."""
     spec = spec or ClipSpec()
+    if spec.sound is not None:
+        return _write_clip(path, spec)
+    key = (path.suffix, spec)
+    if key not in _MADE:
+        _MADE[key] = _write_clip(path, spec).read_bytes()
+    path.write_bytes(_MADE[key])
+    return path
+
+
+def _write_clip(path: Path, spec: ClipSpec) -> Path:
     codecs = spec.codecs or CODECS[path.suffix]
     options = dict(spec.muxer_options)
     with av.open(str(path), "w", container_options=options) as container:
@@ -94,12 +107,16 @@ def make_clip(path: Path, spec: ClipSpec | None = None) -> Path:
 
 
 def _add_video(container: OutputContainer, codecs: Codecs, spec: ClipSpec):
-    options = {"libx264": {"preset": "ultrafast"}, "libvpx": {"deadline": "realtime"}}
+    options = {
+        "libx264": {"preset": "ultrafast"},
+        "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+    }
     stream = container.add_stream(
         codecs.video, rate=spec.fps, options=options.get(codecs.video, {})
     )
     stream.width, stream.height = spec.size_px
     stream.pix_fmt = codecs.pix_fmt
+    stream.thread_count = 1
     if codecs.video == "libx264":
         stream.codec_context.time_base = TIME_BASE
     if spec.rotation_deg:
