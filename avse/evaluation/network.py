@@ -1,6 +1,7 @@
 """Bundles as systems: sound and cached mouth crops through the product's own `Enhancer`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,32 @@ class EnhancesPrepared(Protocol):
     def enhance(self, prepared: PreparedClip, options: EnhanceOptions) -> EnhancedClip:
         """Enhance sound and crops that are in memory."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFace:
+    """The one face there is, taken as it is."""
+
+    track_id: int = TRACK_ID
+    score: float | None = None
+    offset_frames: int = 0
+    why: str = "the face of the evaluation"
+
+
+class NoChoice:
+    """Takes the face of the evaluation and leaves its timing alone.
+
+    What is measured is the network with exactly the mouth that a control names; whether the
+    product finds the right face and its offset is another question.
+    """
+
+    def choose(self, prepared: PreparedClip, face: str) -> Sequence[GivenFace]:
+        """The only face; none where there is none."""
+        return [GivenFace() for _ in prepared.tracks]
+
+    def shift(self, mouth: MouthTrack, offset_frames: int) -> MouthTrack:
+        """The mouth as it is: there is no offset to mend."""
+        return mouth
 
 
 class NetworkSystem:
@@ -61,7 +88,7 @@ def prepared_clip(noisy: Waveform, mouth: MouthTrack | None) -> PreparedClip:
         return PreparedClip(noisy, (), {}, source)
     n_frames = len(mouth.crops)
     times_s = np.array([video_frame_time_s(i, noisy.start_s) for i in range(n_frames)])
-    boxes = np.tile(np.float32([0, 0, FACE_PX, FACE_PX]), (n_frames, 1))
+    boxes = np.tile(np.array([0, 0, FACE_PX, FACE_PX], np.float32), (n_frames, 1))
     scores = mouth.is_visible.astype(np.float32)
     track = FaceTrack(TRACK_ID, np.arange(n_frames), times_s, boxes, scores)
     shown = MouthTrack(mouth.crops, mouth.is_visible, noisy.start_s, mouth.landmarks_px)
@@ -77,7 +104,7 @@ def open_networks(names: Sequence[str], device: str = "auto") -> list[NetworkSys
     systems = []
     for name in names:
         bundle = load_bundle(name)
-        enhancer = Enhancer(name, device=device)
+        enhancer = Enhancer(bundle, device=device, speaker=NoChoice())
         title = bundle.spec.name if "/" not in name else Path(name).name
         sees = bundle.module.sees
         systems.append(NetworkSystem(title, enhancer, sees=sees, label=bundle.label))

@@ -1,7 +1,5 @@
 """A bundle as a system: cached crops reach the network, and their absence does, too."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
