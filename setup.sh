@@ -8,6 +8,11 @@ if ! "$python" -c 'import sys; assert sys.version_info >= (3, 11); import ensure
     echo "setup: needs Python 3.11 with venv (Debian: apt-get install python3.11 python3.11-venv)" >&2
     exit 3
 fi
+# The machine's own certificates where it has some: a company's proxy may need them.
+certificates=/etc/ssl/certs/ca-certificates.crt
+[ -n "${SSL_CERT_FILE:-}" ] || [ ! -r "$certificates" ] || export SSL_CERT_FILE=$certificates
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 [ -x .venv/bin/uv ] || .venv/bin/python -m pip install -q uv
 
