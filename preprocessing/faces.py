@@ -185,7 +185,7 @@ class FanLandmarks:
         """
         if not len(boxes_xyxy):
             return np.zeros((0, 68, 2), np.float32)
-        points = self._net.get_landmarks_from_image(image, detected_faces=list(boxes_xyxy))
+        points = self._net.get_landmarks_from_image(image, detected_faces=boxes_xyxy.tolist())
         return np.asarray(points, np.float32)
 
 

@@ -42,8 +42,8 @@ class TrackingConfig:
         max_gap_s: Longest gap in which a face may be lost and still be the same track.
         max_held_frames: Most pictures held back at once; bounds memory, and the gap at high rates.
         min_iou: Least overlap of one face in two detections.
-        min_score: Least score that starts a track, and least mean score of one that is kept; weaker
-            detections only continue one.
+        min_score: Least score that starts a track; weaker detections only continue one.
+        min_mean_score: Least mean score of a track that is kept.
         min_face_px: Least short side of a box that starts a track.
         min_track_s: Shorter tracks are dropped.
         max_faces: Most faces of one picture that are passed on, the largest first.
@@ -59,6 +59,7 @@ class TrackingConfig:
     max_held_frames: int = 13
     min_iou: float = 0.25
     min_score: float = 0.7
+    min_mean_score: float = 0.85
     min_face_px: float = 24.0
     min_track_s: float = 0.3
     max_faces: int = 6
@@ -126,7 +127,7 @@ class FaceTracker:
         kept = [
             path
             for path in self._paths
-            if path.duration_s >= config.min_track_s and path.mean_score >= config.min_score
+            if path.duration_s >= config.min_track_s and path.mean_score >= config.min_mean_score
         ]
         kept.sort(key=lambda path: path.screen_presence, reverse=True)
         in_order = sorted(kept[: config.max_tracks], key=lambda p: (p.times_s[0], p.number))
