@@ -35,6 +35,8 @@ class MixConfig:
         same_corpus_share: Interferers drawn from the target's own corpus.
         clean_share: Mixtures that are nearly clean, 10 to 35 dB.
         target_only_share: Windows with nothing but the target.
+        pair_share: Windows that come in pairs: the same mixture twice, once with each voice's lips
+            and that voice as the target, so that nothing but the lips can tell them apart.
         hidden_share: Windows whose mouth is hidden throughout.
         half_hidden_share: Windows whose mouth is hidden for a stretch.
         noise_share: Mixtures with noise beside the voices.
@@ -50,6 +52,7 @@ class MixConfig:
     same_corpus_share: float = 0.5
     clean_share: float = 0.15
     target_only_share: float = 0.03
+    pair_share: float = 0.5
     hidden_share: float = 0.1
     half_hidden_share: float = 0.1
     noise_share: float = 0.4
@@ -123,6 +126,13 @@ class _Target:
     crops: NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Example:
+    target: _Target
+    noisy: Samples
+    clean: Samples
+
+
 class MixtureMaker:
     """Draws batches; the same `(seed, step)` gives the same batch."""
 
@@ -161,36 +171,63 @@ class MixtureMaker:
 
     def batch(self, n_items: int, n_voices: int, rng: np.random.Generator) -> Batch:
         """`n_items` mixtures of at most `n_voices` interferers."""
-        targets = [self._target(rng) for _ in range(n_items)]
-        pairs = [self._mix(target, n_voices, rng) for target in targets]
-        crops = [t.crops for t in targets if t.crops is not None]
+        n_pairs = round(n_items * self.config.pair_share / 2)
+        examples = [e for _ in range(n_pairs) for e in self._pair(n_voices, rng)]
+        for _ in range(n_items - 2 * n_pairs):
+            examples.append(self._mix(self._target(rng), n_voices, rng))
+        crops = [e.target.crops for e in examples if e.target.crops is not None]
         return Batch(
-            torch.from_numpy(np.stack([noisy for noisy, _ in pairs])),
-            torch.from_numpy(np.stack([clean for _, clean in pairs])),
-            torch.from_numpy(np.stack([t.features for t in targets])),
-            torch.from_numpy(np.stack([t.shown for t in targets])),
+            torch.from_numpy(np.stack([e.noisy for e in examples])),
+            torch.from_numpy(np.stack([e.clean for e in examples])),
+            torch.from_numpy(np.stack([e.target.features for e in examples])),
+            torch.from_numpy(np.stack([e.target.shown for e in examples])),
             torch.from_numpy(np.stack(crops)) if crops else None,
         )
 
-    def _target(self, rng: np.random.Generator) -> _Target:
+    def _target(
+        self, rng: np.random.Generator, rival: Voice | None = None, *, may_hide: bool = True
+    ) -> _Target:
+        """A voice with lips; beside a rival it is another person, often of the same corpus."""
         config = self.config
+        corpus = None
+        if rival is not None and rng.random() < config.same_corpus_share:
+            corpus = rival.corpus
+        name = rival.speaker if rival else ""
         may_be_faceless = self.clips is None and bool(self.unseen.voices)
         faceless = may_be_faceless and rng.random() < config.faceless_share
-        target = self._faceless(rng) if faceless else self._with_face(rng)
+        if may_be_faceless and corpus is not None:
+            faceless = corpus in self.unseen.corpora
+        target = (
+            self._faceless(rng, corpus, name) if faceless else self._with_face(rng, corpus, name)
+        )
         clean = self._coloured(target.clean, rng)
-        return replace(target, clean=clean, shown=self._hide(target.shown, rng))
+        shown = self._hide(target.shown, rng) if may_hide else target.shown
+        return replace(target, clean=clean, shown=shown)
 
-    def _mix(
-        self, target: _Target, n_voices: int, rng: np.random.Generator
-    ) -> tuple[Samples, Samples]:
+    def _pair(self, n_voices: int, rng: np.random.Generator) -> list[_Example]:
+        """One mixture of two voices with lips (and what else there is), twice."""
+        first = self._target(rng, may_hide=False)
+        second = self._target(rng, first.voice, may_hide=False)
+        balance = 10 ** (-rng.uniform(-5, 5) / 20)
+        second = replace(second, clean=second.clean * (balance * _ratio(first.clean, second.clean)))
+        rest = self._interference(first.voice, False, max(0, n_voices - 1), rng)
+        rest = rest * self._gain(first.clean, rest, True, rng)
+        noisy = first.clean + second.clean + rest
+        return [self._levelled(t, noisy, rng) for t in (first, second)]
+
+    def _levelled(self, target: _Target, noisy: Samples, rng: np.random.Generator) -> _Example:
+        scale = self.config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)
+        clean = (target.clean * scale).astype(np.float32)
+        return _Example(target, (noisy * scale).astype(np.float32), clean)
+
+    def _mix(self, target: _Target, n_voices: int, rng: np.random.Generator) -> _Example:
         hidden = not target.shown.any()
         rest = self._interference(target.voice, hidden, n_voices, rng)
         noisy = target.clean + rest * self._gain(target.clean, rest, hidden, rng)
-        scale = self.config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)
-        return (noisy * scale).astype(np.float32), (target.clean * scale).astype(np.float32)
+        return self._levelled(target, noisy, rng)
 
-    def _with_face(self, rng: np.random.Generator) -> _Target:
-        voice = self.seen.draw(rng)
+    def _with_face(self, rng: np.random.Generator, corpus: str | None, rival: str) -> _Target:
+        voice = self.seen.draw(rng, corpus=corpus, not_speaker=rival)
         index = voice.clip_index
         features = self.lips.of(index, int(rng.integers(len(self.lips.values))))
         start = int(rng.integers(0, len(features) - self.config.n_frames + 1))
@@ -202,10 +239,10 @@ class MixtureMaker:
         samples = self._samples(voice, start)
         return _Target(voice, samples, features[stretch].astype(np.float32), shown, crops)
 
-    def _faceless(self, rng: np.random.Generator) -> _Target:
+    def _faceless(self, rng: np.random.Generator, corpus: str | None, rival: str) -> _Target:
         assert self.faceless is not None
         n_frames = self.config.n_frames
-        voice = self.unseen.draw(rng)
+        voice = self.unseen.draw(rng, corpus=corpus, not_speaker=rival)
         predicted = self.faceless.predicted[self._position[id(voice)]]
         starts = rng.integers(0, len(predicted) - n_frames + 1, 3)
         cuts = [self._samples(voice, int(start)) for start in starts]
@@ -250,7 +287,8 @@ class MixtureMaker:
             return rest
         only_noise = hidden and rng.random() < 0.8
         with_noise = only_noise or rng.random() < self.config.noise_share
-        n_drawn = 0 if only_noise else int(rng.integers(0 if with_noise else 1, n_voices + 1))
+        fewest = 0 if with_noise or n_voices == 0 else 1
+        n_drawn = 0 if only_noise else int(rng.integers(fewest, n_voices + 1))
         for _ in range(n_drawn):
             corpus = target.corpus if rng.random() < self.config.same_corpus_share else None
             voice = self.pool.draw(rng, corpus=corpus, not_speaker=target.speaker)
@@ -275,4 +313,8 @@ class MixtureMaker:
             snr_db = max(snr_db, rng.uniform(0, 5))
         if not rest.any():
             return 0.0
-        return level(clean) / max(level(rest), 1e-6) * float(10 ** (-snr_db / 20))
+        return _ratio(clean, rest) * float(10 ** (-snr_db / 20))
+
+
+def _ratio(first: Samples, second: Samples) -> float:
+    return level(first) / max(level(second), 1e-6)
