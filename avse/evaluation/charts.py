@@ -59,7 +59,7 @@ def _curve(rows: list[Row], column: str) -> tuple[list[float], list[float], list
 def before_after(rows: Sequence[Row]) -> bytes:
     """One dot for each pair: before on the x axis, after on the y axis; above the line is better.
 
-    Systems have colours, controls of the lips have markers.
+    Each system with each control of the lips has its colour.
     """
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     axes = figure.subplots(1, len(CHARTED))
@@ -69,14 +69,16 @@ def before_after(rows: Sequence[Row]) -> bytes:
         for index, name in enumerate(names):
             own = [row for row in heard if (row.system, row.lips) == name]
             dots = [(row.value(f"{metric}_in"), row.value(metric)) for row in own]
-            known = np.array([dot for dot in dots if None not in dot], float).reshape(-1, 2)
+            points = np.array([dot for dot in dots if None not in dot], float).reshape(-1, 2)
             label = " ".join(name).strip()
             colour = COLOURS[index % len(COLOURS)]
-            axis.scatter(known[:, 0], known[:, 1], s=9, alpha=0.55, color=colour, label=label)
-        axis.axline((0, 0), slope=1, color="black", linewidth=0.8)
+            axis.scatter(points[:, 0], points[:, 1], s=9, alpha=0.55, color=colour, label=label)
+        known = [x for row in heard if (x := row.value(f"{metric}_in")) is not None]
+        if known:
+            middle = float(np.median(known))
+            axis.axline((middle, middle), slope=1, color="black", linewidth=0.8)
         axis.set(title=title, xlabel="before", ylabel="after")
         axis.grid(alpha=0.3)
-        axis.set_aspect("equal", adjustable="datalim")
     if names:
         axes[0].legend(fontsize=8, markerscale=2)
     return _png(figure)

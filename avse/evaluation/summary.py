@@ -118,7 +118,10 @@ def _general(row: Row) -> str:
 
 
 def _tests(cells: dict[Cell, list[Row]], seed: int) -> Iterable[Test]:
-    for first, second in combinations(cells, 2):
+    for earlier, later in combinations(cells, 2):
+        # Later system minus earlier (the mixture stands first), own lips minus others.
+        is_swapped = earlier.system != later.system
+        first, second = (later, earlier) if is_swapped else (earlier, later)
         if not _comparable(first, second):
             continue
         for metric in TESTED:
@@ -157,10 +160,11 @@ def _groups(cells: dict[Cell, list[Row]], seed: int) -> Iterable[Group]:
 
 
 def snr_bucket(row: Row) -> str:
-    """A bucket of 5 dB that the row's SNR falls into, e.g. `+2.5 dB` for 0 to 5."""
+    """The bucket of 5 dB that the row's SNR falls into, e.g. `0 to 5 dB`; its end is left out."""
     if row.facts.snr_db is None:
         return ""
-    return f"{(row.facts.snr_db // SNR_STEP_DB + 0.5) * SNR_STEP_DB:+.1f} dB"
+    low_db = row.facts.snr_db // SNR_STEP_DB * SNR_STEP_DB
+    return f"{low_db:g} to {low_db + SNR_STEP_DB:g} dB"
 
 
 GROUPINGS: dict[str, Callable[[Row], str]] = {
