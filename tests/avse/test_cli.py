@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -197,6 +198,24 @@ def test_faces_as_json_and_as_table(fake, capsys, monkeypatch) -> None:
     assert run(["faces", "talk.wav"]) == 0
     assert "70 px" in capsys.readouterr().out
     assert drawn[0][2] == Path("talk.faces.png")
+
+
+def test_faces_can_say_who_speaks(fake, capsys, monkeypatch) -> None:
+    class Speaker:
+        def __init__(self, device) -> None: ...
+
+        def choose(self, prepared, face):
+            assert face == "all"
+            return [
+                SimpleNamespace(track_id=1, score=0.25),
+                SimpleNamespace(track_id=2, score=None),
+            ]
+
+    monkeypatch.setattr("preprocessing.pipeline.prepare", two_tracks)
+    monkeypatch.setattr("avse.speaker_choice.LipSyncSpeaker", Speaker)
+    assert run(["faces", "talk.wav", "--json", "--speaking"]) == 0
+    tracks = json.loads(capsys.readouterr().out)["tracks"]
+    assert [track["speaking_score"] for track in tracks] == [0.25, None]
 
 
 def test_sound_without_picture_has_no_face(fake, capsys) -> None:
