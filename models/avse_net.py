@@ -39,7 +39,7 @@ class AvseConfig:
     n_mels: int = 80
     n_bins: int = 321
     sample_rate_hz: int = 16_000
-    encoder_widths: tuple[int, ...] = (32, 48, 64, 96)
+    encoder_widths: tuple[int, ...] = (16, 32, 64, 128)
     n_bottleneck: int = 256
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     excitation_weight: float = 1e-3
@@ -208,7 +208,7 @@ class _BinRefiner(nn.Module):
         n_bins = -(-config.n_bins // self.FOLD) * self.FOLD
         spread = mel_to_bins(config.n_mels, config.n_bins, config.sample_rate_hz)
         spread = F.pad(spread, (0, n_bins - config.n_bins))
-        grouped = spread.unflatten(1, (-1, self.FOLD)).mean(2)
+        grouped = rearrange(spread, "m (g k) -> m g k", k=self.FOLD).mean(2)
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("grouped", grouped, persistent=False)
         n_in = config.encoder_widths[0] // 2

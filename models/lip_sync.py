@@ -99,7 +99,8 @@ class _SoundTower(nn.Module):
         x = self.level(rearrange(log_mel, "b t m -> b m t"))
         x = self.layers(rearrange(x, "b m t -> b 1 m t").contiguous())
         x = self.mix(rearrange(x, "b c m v -> b (c m) v"))
-        return rearrange(x, "b c v -> b v c")
+        features: Tensor = rearrange(x, "b c v -> b v c")
+        return features
 
 
 class _TemporalHead(nn.Module):
@@ -117,7 +118,8 @@ class _TemporalHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.layers(rearrange(features, "b v c -> b c v"))
-        return rearrange(x, "b d v -> b v d")
+        embedding: Tensor = rearrange(x, "b d v -> b v d")
+        return embedding
 
 
 def _conv(n_in: int, n_out: int, stride: tuple[int, int]) -> nn.Sequential:

@@ -186,7 +186,7 @@ class MouthTrack:
         crops: `[V, H, W]` uint8 grey.
         is_visible: `[V]` bool; False = absent and the crop is zero.
         start_s: Time of frame 0 on the clip's clock: the start of the sound.
-        landmarks_px: `[V, 20, 2]` float32 mouth points (iBUG 48-67) in source pixels, NaN if absent.
+        landmarks_px: `[V, 20, 2]` float32 mouth points (iBUG 48-67), source pixels; NaN if absent.
     """
 
     crops: NDArray[np.uint8]

@@ -9,10 +9,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from avse.training.manifest import ClipEntry
 from preprocessing.errors import MediaError
+from preprocessing.pipeline import PipelineConfig, prepare
 from preprocessing.types import Progress, no_progress
 
 log = logging.getLogger(__name__)
@@ -82,14 +84,10 @@ def load_cached(cache_dir: Path, entries: Sequence[ClipEntry]) -> list[CachedCli
 
 
 def _start_worker() -> None:
-    import torch
-
     torch.set_num_threads(1)
 
 
 def _cache_one(data_dir: Path, cache_dir: Path, clip_path: str) -> str:
-    from preprocessing.pipeline import PipelineConfig, prepare
-
     try:
         prepared = prepare(data_dir / clip_path, PipelineConfig())
     except MediaError as error:

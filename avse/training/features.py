@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip
-from avse.training.lips import CROP_PX, n_usable
+from avse.training.lips import CROP_PX, n_usable, relit
 from models.visual_tower import VisualTower
 from preprocessing.types import Progress, no_progress
 
@@ -92,5 +92,4 @@ def _variant(
         return np.ascontiguousarray(cut)
     if variant % 2:
         cut = cut[:, :, ::-1]
-    lit = cut.astype(np.float32) * rng.uniform(0.8, 1.2) + rng.uniform(-20, 20)
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return relit(cut, rng)

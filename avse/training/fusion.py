@@ -41,7 +41,7 @@ class FusionConfig:
 
     model: AvseConfig = field(default_factory=AvseConfig)
     mix: MixConfig = field(default_factory=MixConfig)
-    n_steps: int = 6000
+    n_steps: int = 5500
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
@@ -66,7 +66,7 @@ class FusionTrainer:
         self.run = run
         self.net = AvseNet(config.model)
         for part in (self.net.encoder, self.net.decoder, self.net.refine):
-            part.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
+            _channels_last(part)
         self.ema = AvseNet(config.model).eval()
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.net, config.tower_rate),
@@ -190,6 +190,13 @@ def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
     rest = [p for name, p in net.named_parameters() if not name.startswith("visual.")]
     groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     return groups + ([{"params": tower, "share": tower_rate}] if tower and tower_rate else [])
+
+
+def _channels_last(part: nn.Module) -> None:
+    """The memory layout in which convolutions are a sixth faster on a CPU."""
+    for parameter in part.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _cosine(step: int, n_steps: int) -> float:

@@ -36,7 +36,8 @@ class LipPredictor(nn.Module):
         """Predict; see the class."""
         x, _ = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"))
         x = self.into(rearrange(x, "b c v m -> b (c m) v"))
-        return rearrange(self.out_of(self.blocks(x)), "b d v -> b v d")
+        features: Tensor = rearrange(self.out_of(self.blocks(x)), "b d v -> b v d")
+        return features
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class LipGuess:
         n_frames = len(samples) // SAMPLES_PER_VIDEO_FRAME
         sound = torch.from_numpy(samples[: n_frames * SAMPLES_PER_VIDEO_FRAME])[None]
         predicted = self.net(sound_features(sound))[0].numpy()
-        return (predicted * self.std + self.mean).astype(np.float16)
+        features: NDArray[np.float16] = (predicted * self.std + self.mean).astype(np.float16)
+        return features
 
 
 def train_lip_predictor(

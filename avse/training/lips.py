@@ -162,8 +162,14 @@ def crops_of(window: Window, n_frames: int, rng: np.random.Generator | None) -> 
         return cut
     if rng.random() < 0.5:
         cut = cut[:, :, ::-1]
-    lit = cut.astype(np.float32) * rng.uniform(0.7, 1.3) + rng.uniform(-25, 25)
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return relit(cut, rng)
+
+
+def relit(crops: Crops, rng: np.random.Generator) -> Crops:
+    """The same pictures in another light: contrast and brightness changed."""
+    lit = crops.astype(np.float32) * rng.uniform(0.7, 1.3) + rng.uniform(-25, 25)
+    pixels: Crops = np.clip(lit, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def sound_of(window: Window, n_frames: int) -> NDArray[np.float32]:
@@ -211,7 +217,8 @@ def _disturbed(
     gain *= rng.random((len(sounds), 1)) < share
     own = np.sqrt(np.mean(sounds**2, 1, keepdims=True) + 1e-9)
     foreign = np.sqrt(np.mean(other**2, 1, keepdims=True) + 1e-9)
-    return (sounds + other * gain * own / foreign).astype(np.float32)
+    mixed: NDArray[np.float32] = (sounds + other * gain * own / foreign).astype(np.float32)
+    return mixed
 
 
 @torch.no_grad()

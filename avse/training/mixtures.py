@@ -262,7 +262,9 @@ class MixtureMaker:
 
     def _samples(self, voice: Voice, start_frame: int) -> Samples:
         first = start_frame * SAMPLES_PER_VIDEO_FRAME
-        return voice.samples[first : first + self.n_samples].astype(np.float32) / 32767
+        return voice.samples[first : first + self.n_samples].astype(np.float32) * np.float32(
+            1 / 32767
+        )
 
     def _coloured(self, samples: Samples, rng: np.random.Generator) -> Samples:
         if rng.random() < self.config.room_share:

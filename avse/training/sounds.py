@@ -76,13 +76,10 @@ def excerpt(
     samples: NDArray[np.int16] | Samples, n_samples: int, rng: np.random.Generator
 ) -> Samples:
     """A random stretch of a sound as float32 `[n_samples]`; short sounds repeat."""
-    if len(samples) < n_samples:
-        samples = np.tile(samples, -(-n_samples // max(1, len(samples))))
-    start = int(rng.integers(0, len(samples) - n_samples + 1))
-    chosen = samples[start : start + n_samples]
-    if chosen.dtype == np.int16:
-        return chosen.astype(np.float32) / 32767
-    return chosen.astype(np.float32)
+    start = int(rng.integers(0, max(0, len(samples) - n_samples) + 1))
+    chosen = np.resize(samples[start : start + n_samples], n_samples)
+    scale = np.float32(1 / 32767 if chosen.dtype == np.int16 else 1)
+    return chosen.astype(np.float32) * scale
 
 
 def voiced_excerpt(
@@ -115,8 +112,8 @@ def random_equaliser(samples: Samples, rng: np.random.Generator, strength_db: fl
     if rng.random() < 0.15:
         edge = rng.uniform(0.4, 0.95)
         gain_db -= 40 * np.clip((np.linspace(0, 1, len(spectrum)) - edge) / 0.1, 0, 1)
-    coloured = np.fft.irfft(spectrum * 10 ** (gain_db / 20), n_samples)
-    return coloured.astype(np.float32) * (level(samples) / level(coloured))
+    coloured = np.fft.irfft(spectrum * 10 ** (gain_db / 20), n_samples).astype(np.float32)
+    return coloured * np.float32(level(samples) / level(coloured))
 
 
 def random_room(samples: Samples, rng: np.random.Generator) -> Samples:

@@ -41,7 +41,8 @@ def test_mask_shape_range_and_gradients(fusion: str, squeeze: str) -> None:
     visual = net.encode_visual(crops)
     mask, penalty = net.mask_and_penalty(log_mel, magnitude, visual, is_visible)
     assert mask.shape == magnitude.shape
-    assert 0 <= mask.min() and mask.max() <= 1
+    assert mask.min() >= 0
+    assert mask.max() <= 1
     ((mask * torch.randn(mask.shape)).sum() + penalty).backward()
     unused = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     assert unused == []
