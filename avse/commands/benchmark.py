@@ -52,7 +52,8 @@ def _print(result: "BenchmarkResult") -> None:
     title = f"{Path(result.clip).name}, {result.duration_s:.1f} s, path {result.path}"
     show(make_table(title, ["stage", "ms", "ms for each second of clip", "share"], rows))
     say(
-        f"{result.real_time_factor:.1f} x real time, at most {result.peak_rss_mb:.0f} MB, "
+        f"{result.real_time_factor:.1f} x real time, {result.cpu_s:.1f} s of processor time, "
+        f"at most {result.peak_rss_mb:.0f} MB, "
         f"opened in {result.open_s:.1f} s; {result.bundle} on {result.device}, "
         f"{result.n_threads} threads, median of {result.n_runs}"
     )
