@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.lip_sync import TemporalHead
 from models.mel_bands import mel_to_bins
 from models.mmtm import MMTM, MmtmConfig, Squeeze, excitation_penalty
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
@@ -29,6 +30,8 @@ class AvseConfig:
         sample_rate_hz: Rate the bands belong to.
         encoder_widths: Channels of the four encoder layers; the last is at video rate.
         n_bottleneck: Channels of the bottleneck.
+        n_lip_embedding: Length of the lips/sound embedding that joins the deepest visual features;
+            0 leaves it out.
         dilations: One residual block over time each, at video rate.
         excitation_weight: Weight of the excitation regulariser in the loss.
     """
@@ -41,6 +44,7 @@ class AvseConfig:
     sample_rate_hz: int = 16_000
     encoder_widths: tuple[int, ...] = (16, 32, 64, 128)
     n_bottleneck: int = 256
+    n_lip_embedding: int = 128
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     excitation_weight: float = 1e-3
 
@@ -91,7 +95,10 @@ class AvseNet(nn.Module):
 
     def _build_visual(self, config: AvseConfig) -> None:
         self.visual = VisualTower(config.visual)
-        widths = self.visual.feature_channels
+        widths = list(self.visual.feature_channels)
+        if config.n_lip_embedding:
+            self.lip_head = TemporalHead(sum(widths), config.n_lip_embedding)
+            widths[-1] += config.n_lip_embedding
         self.visual_norm = nn.ModuleList(nn.BatchNorm1d(n) for n in widths)
         self.hidden = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n in widths)
         self.visual_context = nn.ModuleList(TimeBlock(n, 1) for n in widths)
@@ -173,6 +180,9 @@ class AvseNet(nn.Module):
     def _lips(self, visual: list[Tensor], is_visible: Tensor) -> list[Tensor]:
         if not self.sees:
             return []
+        if self.config.n_lip_embedding:
+            embedding = F.normalize(self.lip_head(torch.cat(visual, 2)), dim=2)
+            visual = [*visual[:-1], torch.cat([visual[-1], embedding], 2)]
         shown = is_visible.unsqueeze(1)
         lips = []
         for x, norm, hidden, block in zip(

@@ -42,9 +42,9 @@ class LipSync(nn.Module):
         self.config = config
         self.visual = VisualTower(config.visual)
         n_features = sum(self.visual.feature_channels)
-        self.visual_head = _TemporalHead(n_features, config.n_embedding)
+        self.visual_head = TemporalHead(n_features, config.n_embedding)
         self.audio = _SoundTower(config)
-        self.audio_head = _TemporalHead(self.audio.n_features, config.n_embedding)
+        self.audio_head = TemporalHead(self.audio.n_features, config.n_embedding)
         self.log_temperature = nn.Parameter(torch.tensor(2.7))
 
     def embed_video(self, crops: Tensor) -> Tensor:
@@ -103,10 +103,11 @@ class _SoundTower(nn.Module):
         return features
 
 
-class _TemporalHead(nn.Module):
-    """A little context in time (5 frames), then the common space."""
+class TemporalHead(nn.Module):
+    """A little context in time (5 frames), then the common space: `[B, V, C]` to `[B, V, D]`."""
 
     def __init__(self, n_in: int, n_embedding: int) -> None:
+        """Two convolutions over time."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv1d(n_in, 256, 5, padding=2, bias=False),
@@ -117,6 +118,7 @@ class _TemporalHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
+        """Embeddings, not yet of unit length."""
         x = self.layers(rearrange(features, "b v c -> b c v"))
         embedding: Tensor = rearrange(x, "b d v -> b v d")
         return embedding

@@ -12,6 +12,7 @@ from avse.training.mixtures import Batch, MixConfig, MixtureMaker
 from avse.training.run_folder import RunFolder
 from avse.training.validation import ValidationSet, validate
 from models.avse_net import AvseConfig, AvseNet
+from models.lip_sync import LipSync
 from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
 
@@ -41,11 +42,11 @@ class FusionConfig:
 
     model: AvseConfig = field(default_factory=AvseConfig)
     mix: MixConfig = field(default_factory=MixConfig)
-    n_steps: int = 5500
+    n_steps: int = 4400
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
-    si_sdr_weight: float = 0.003
+    si_sdr_weight: float = 0.006
     voices_grow_steps: int = 500
     ema_decay: float = 0.998
     seed: int = 1
@@ -104,8 +105,8 @@ class FusionTrainer:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; the losses come back."""
         self.net.train()
-        if self.net.sees:
-            self.net.visual.eval()  # its statistics stay those of the contrastive stage
+        for module in lip_modules(self.net):
+            module.eval()  # their statistics stay those of the contrastive stage
         for group in self.optimiser.param_groups:
             rate = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
             group["lr"] = rate * group["share"]
@@ -186,8 +187,9 @@ def _visual(net: AvseNet, batch: Batch) -> list[Tensor]:
 
 
 def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
-    tower = [p for name, p in net.named_parameters() if name.startswith("visual.")]
-    rest = [p for name, p in net.named_parameters() if not name.startswith("visual.")]
+    tower = [p for module in lip_modules(net) for p in module.parameters()]
+    learned = {id(p) for p in tower}
+    rest = [p for p in net.parameters() if id(p) not in learned]
     groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     return groups + ([{"params": tower, "share": tower_rate}] if tower and tower_rate else [])
 
@@ -216,7 +218,16 @@ def _average(ema: nn.Module, net: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
-def load_tower(net: AvseNet, tower_state: dict[str, Tensor]) -> None:
-    """Put the frozen lip tower into the network, strictly."""
-    if net.sees:
-        net.visual.load_state_dict(tower_state, strict=True)
+def lip_modules(net: AvseNet) -> list[nn.Module]:
+    """What the contrastive stage trained: tower and head; nothing for the audio-only network."""
+    if not net.sees:
+        return []
+    return [net.visual, net.lip_head] if net.config.n_lip_embedding else [net.visual]
+
+
+def load_lips(net: AvseNet, lip_sync: LipSync) -> None:
+    """Put the trained lip tower and its head into the network, strictly."""
+    for module, trained in zip(
+        lip_modules(net), (lip_sync.visual, lip_sync.visual_head), strict=False
+    ):
+        module.load_state_dict(trained.state_dict(), strict=True)

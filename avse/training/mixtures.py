@@ -52,7 +52,7 @@ class MixConfig:
     same_corpus_share: float = 0.5
     clean_share: float = 0.15
     target_only_share: float = 0.03
-    pair_share: float = 0.5
+    pair_share: float = 0.625
     hidden_share: float = 0.1
     half_hidden_share: float = 0.1
     noise_share: float = 0.4

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip, cache_clips, load_cached
 from avse.training.features import LipFeatures, lip_features
-from avse.training.fusion import FusionConfig, FusionTrainer, load_tower
+from avse.training.fusion import FusionConfig, FusionTrainer, load_lips
 from avse.training.lip_predictor import train_lip_predictor
 from avse.training.lips import LipsConfig, match_figures, train_lips
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
@@ -249,8 +249,9 @@ def enhancer_stage(
     trainer = FusionTrainer(fusion, RunFolder(folders.work / name))
     if config.start_from:
         trainer.start_from(open_bundle(Path(config.start_from) / name)[1].state_dict())
+    load_lips(trainer.net, source.lip_sync)
+    load_lips(trainer.ema, source.lip_sync)
     net = trainer.train(mixtures, source.valid, progress)
-    load_tower(net, source.lip_sync.visual.state_dict())
     return export(name, net, folders, config, trainer.step)
 
 
@@ -275,8 +276,11 @@ def polish_stage(
 
 def fusion_config(name: str, lip_sync: LipSync, config: RecipeConfig) -> FusionConfig:
     """Stage (c)'s config for one of `SYSTEMS`, with the lip tower that was trained."""
+    model = config.fusion.model
     settings: dict[str, Any] = {**SYSTEMS[name], "visual": lip_sync.config.visual}
-    return replace(config.fusion, model=replace(config.fusion.model, **settings))
+    if model.n_lip_embedding:
+        settings["n_lip_embedding"] = lip_sync.config.n_embedding
+    return replace(config.fusion, model=replace(model, **settings))
 
 
 def export(
