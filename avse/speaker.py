@@ -29,7 +29,7 @@ class SpeakingScore:
         track_id: The face.
         score: Mean cosine of lips and sound at the clip's offset, less what chance gives.
         offset_frames: Where this face's own agreement is best: frames the picture comes late.
-        confidence: Height of that peak in spreads of the other lags.
+        confidence: How sure that peak is; 1 or more is sure.
         n_frames: Frames it was measured on; 0 where nothing could be compared.
     """
 
@@ -49,7 +49,7 @@ class Choice:
         score: How well its lips move with the sound; None where that was not measured.
         offset_frames: 25 fps frames by which the picture comes late, to be mended for the network;
             0 unless the measurement is confident.
-        confidence: Of the offset, in spreads of the other lags.
+        confidence: How sure the offset is; below 1 it is not mended.
         why: One sentence for the report.
     """
 
@@ -132,7 +132,7 @@ def clip_offset(scores: Sequence[SpeakingScore], config: SpeakerConfig) -> tuple
     best = max(scores, key=lambda score: score.confidence, default=None)
     if best is None:
         return 0, 0.0
-    is_sure = best.confidence >= config.min_confidence
+    is_sure = best.confidence >= 1.0
     is_worth = abs(best.offset_frames) >= config.min_offset_frames
     return (best.offset_frames if is_sure and is_worth else 0), best.confidence
 
@@ -171,37 +171,50 @@ def _blank_like(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.memmap(file, np.uint8, mode="r+", shape=crops.shape)
 
 
-def _chance(curve: LagCurve, peak: int, config: SpeakerConfig) -> tuple[float, float]:
-    """Mean and spread of the agreement at lags away from the peak."""
-    is_far = (np.abs(curve.lags - peak) > config.peak_frames) & (curve.counts > 0)
-    weights = curve.counts[is_far]
-    if not len(weights):
-        return 0.0, np.inf
-    means = curve.means[is_far]
-    mean = float(np.average(means, weights=weights))
-    spread = float(np.sqrt(np.average((means - mean) ** 2, weights=weights)))
-    return mean, max(spread, 1e-3)
+def _is_known(curve: LagCurve) -> NDArray[np.bool_]:
+    """Lags measured on at least half of the frames; fewer are mostly noise."""
+    return curve.counts >= max(1.0, 0.5 * curve.n_frames)
+
+
+def _away(curve: LagCurve, peak: int, config: SpeakerConfig) -> NDArray[np.float64]:
+    """Agreement at the known lags away from the peak: what chance gives."""
+    return curve.means[_is_known(curve) & (np.abs(curve.lags - peak) > config.peak_frames)]
 
 
 def _height(curve: LagCurve, lag: int, config: SpeakerConfig) -> float:
-    """Best agreement within a frame of a lag, less what chance gives there."""
-    if not curve.n_frames:
-        return 0.0
-    is_near = (np.abs(curve.lags - lag) <= 1) & (curve.counts > 0)
-    near = curve.means[is_near]
-    return float(near.max()) - _chance(curve, lag, config)[0] if len(near) else 0.0
+    """Best agreement within a frame of a lag, less what chance gives."""
+    near = curve.means[_is_known(curve) & (np.abs(curve.lags - lag) <= 1)]
+    away = _away(curve, lag, config)
+    return float(near.max() - away.mean()) if len(near) and len(away) else 0.0
 
 
 def _own_peak(track_id: int, curve: LagCurve, config: SpeakerConfig) -> SpeakingScore:
     """Where one face agrees best with the sound, and how sure that is."""
-    enough = curve.counts >= max(1.0, 0.5 * curve.n_frames)
-    is_allowed = (np.abs(curve.lags) <= config.max_offset_frames) & enough
+    is_allowed = (np.abs(curve.lags) <= config.max_offset_frames) & _is_known(curve)
     if not curve.n_frames or not is_allowed.any():
         return SpeakingScore(track_id, 0.0, 0, 0.0, 0)
-    peak = int(curve.lags[np.where(is_allowed, curve.means, -np.inf).argmax()])
-    mean, spread = _chance(curve, peak, config)
-    top = float(curve.means[curve.lags == peak][0])
-    return SpeakingScore(track_id, top - mean, peak, (top - mean) / spread, curve.n_frames)
+    at = int(np.where(is_allowed, curve.means, -np.inf).argmax())
+    peak, top = int(curve.lags[at]), float(curve.means[at])
+    away = _away(curve, peak, config)
+    height = top - float(away.mean()) if len(away) else 0.0
+    confidence = _confidence(top, away, curve.n_frames, config)
+    return SpeakingScore(track_id, height, peak, confidence, curve.n_frames)
+
+
+def _confidence(
+    top: float, away: NDArray[np.float64], n_frames: int, config: SpeakerConfig
+) -> float:
+    """How sure a peak is; 1 or more is sure.
+
+    The peak must stand out from the spread of the other lags and above the best of them; the
+    shorter the stretch, the farther. Found on people not in training, see `SpeakerConfig`.
+    """
+    if n_frames < config.min_offset_base_frames or not len(away):
+        return 0.0
+    in_spreads = (top - float(away.mean())) / max(float(away.std()), 1e-3)
+    margin = (top - float(away.max())) * n_frames**0.5
+    sure: float = min(in_spreads / config.sure_spreads, margin / config.sure_margin)
+    return max(0.0, sure)
 
 
 def _why(

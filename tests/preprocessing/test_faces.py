@@ -181,12 +181,24 @@ def test_s3fd_with_fresh_weights_runs_through_the_adapter(tmp_path):
     assert found.boxes_xyxy.shape == (0, 4)
 
 
-@pytest.mark.slow
-def test_fan_with_fresh_weights_runs_through_the_adapter(tmp_path):
+class TinyFan(torch.nn.Module):
+    """Heat maps of the right shape."""
+
+    def __init__(self, _n_modules):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 68, 4, stride=4)
+
+    def forward(self, images):
+        return [self.layer(images)]
+
+
+def test_landmarks_run_through_the_adapter_without_the_packages_loader(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from face_alignment.models import FAN
-    torch.save(FAN(4).state_dict(), tmp_path / "fan.pth.tar")
+        import face_alignment.models
+    monkeypatch.setattr(face_alignment.models, "FAN", TinyFan)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _forbidden)
+    torch.save(TinyFan(4).state_dict(), tmp_path / "fan.pth.tar")
     landmarks = FanLandmarks(tmp_path / "fan.pth.tar")
     image = pictures.astronaut()
     assert landmarks.locate(image, ASTRONAUT_BOX).shape == (1, 68, 2)
