@@ -25,6 +25,7 @@ from avse.training.faces import (
     detection_loss,
     evaluate_face_detector,
     make_batch,
+    shift_scores,
     train_face_detector,
 )
 from models.face_detector import FaceDetectorConfig, FaceDetectorNet
@@ -153,6 +154,16 @@ def test_two_steps_make_a_bundle_and_a_run_goes_on(folder: Path, tmp_path: Path)
     assert again.card["steps"] == 3
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 2, 3, 3]
+
+
+def test_shifted_scores_call_the_raw_threshold_one_half() -> None:
+    net = FaceDetectorNet(TINY).eval()
+    images = torch.rand(1, 3, 64, 64) * 255
+    before = net(images).logits.diff(dim=-1).sigmoid()
+    shift_scores(net, 0.8)
+    after = net(images).logits.diff(dim=-1).sigmoid()
+    odds = 4.0 * after / (1 - after)
+    assert torch.allclose(odds, before / (1 - before), rtol=1e-3)
 
 
 class Oracle(FaceDetectorNet):
