@@ -11,6 +11,7 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -151,11 +152,12 @@ class VideoFrames:
             decoder = self._decoder(container, stream)
             is_broadcast = container.format.name in {"mpegts", "mpeg"}
             clock = FrameClock(clock_zero_s(container), 1 / self.fps_nominal, is_broadcast)
+            scaler = VideoReformatter()
             for index, picture in enumerate(decoder.frames()):
                 assert isinstance(picture, VideoFrame)
                 time_s = clock.time_s(picture.time if picture.pts is not None else None)
                 self._check_place(index, time_s)
-                yield Frame(index, time_s, self._image(picture))
+                yield Frame(index, time_s, self._image(picture, scaler))
             self._n_damaged = decoder.n_damaged
 
     def _stream(self, container: InputContainer) -> VideoStream:
@@ -167,10 +169,11 @@ class VideoFrames:
     def _decoder(self, container: InputContainer, stream: VideoStream) -> PacketDecoder:
         return PacketDecoder(self.path, container, stream, self._limits)
 
-    def _image(self, picture: VideoFrame) -> NDArray[np.uint8]:
+    def _image(self, picture: VideoFrame, scaler: VideoReformatter) -> NDArray[np.uint8]:
+        """RGB of one picture; one scaler serves a pass: a new one each time costs ten-fold."""
         check_pixels(self.path, picture.width, picture.height, self._limits)
         width, height = self._stored_size_px
-        rgb = picture.reformat(width, height, "rgb24", threads=1).to_ndarray()
+        rgb = scaler.reformat(picture, width, height, "rgb24", threads=1).to_ndarray()
         return self._orientation.apply(rgb.astype(np.uint8, copy=False))
 
     def _rate(self, stream: VideoStream, pictures: Iterator[AudioFrame | VideoFrame]) -> float:
