@@ -70,7 +70,7 @@ class EmbeddedDetector:
         folder: Path | None = None,
         *,
         long_side_px: int | None = None,
-        threshold: float = 0.4,
+        threshold: float = 0.5,
         device: str = "cpu",
     ) -> None:
         """Open the bundle.
