@@ -52,11 +52,21 @@ def train_enhancer(
     out_dir: OutOption = Path("runs/avse"),
     systems: Annotated[
         list[str] | None,
-        typer.Option("--system", help="avse-mmtm, avse-mmtm-clip, avse-concat or avse-audio."),
+        typer.Option(
+            "--system",
+            "--systems",
+            metavar="NAME",
+            help="avse-mmtm, avse-mmtm-clip, avse-concat or avse-audio; repeatable.",
+        ),
     ] = None,
     stages: Annotated[
         list[str] | None,
-        typer.Option("--stage", help="crops, lips, features, enhancer or polish; default: all."),
+        typer.Option(
+            "--stage",
+            "--stages",
+            metavar="NAME",
+            help="crops, lips, features, enhancer or polish; repeatable; default: all.",
+        ),
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
