@@ -33,15 +33,20 @@ def demo(
     """Make a noisy talking-head clip, enhance it and print the scores before and after."""
     from avse.demo import DemoConfig, run_demo
 
+    config = DemoConfig(seed=seed)
     out_dir.mkdir(parents=True, exist_ok=True)
     with Bars() as bars:
-        result = run_demo(out_dir, DemoConfig(seed=seed), bundle, device, bars)
+        result = run_demo(out_dir, config, bundle, device, bars)
     scores = {"before": asdict(result.before), "after": asdict(result.after)}
     (out_dir / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    _print(result)
+    title = (
+        f"Synthetic clip: speaker {config.interferer_db:g} dB over a second voice, "
+        f"{config.noise_db:g} dB over noise"
+    )
+    _print(result, title)
 
 
-def _print(result: "DemoResult") -> None:
+def _print(result: "DemoResult", title: str) -> None:
     report = result.enhanced.report
     rows = []
     for metric, name in METRIC_NAMES.items():
@@ -51,7 +56,7 @@ def _print(result: "DemoResult") -> None:
             rows.append([name, "not available", "not available", reasons.get(metric, "")])
         else:
             rows.append([name, f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}"])
-    show(make_table("Synthetic demo clip", ["", "before", "after", "change"], rows))
+    show(make_table(title, ["", "before", "after", "change"], rows))
     say(
         f"{report.bundle} on {report.device}: path {report.path}, "
         f"mouth seen {report.face_s:.1f} of {report.duration_s:.1f} s, "

@@ -10,6 +10,8 @@ import pytest
 import avse
 from avse.cli import run
 from avse.commands.models import count_parameters
+from avse.demo import DemoResult
+from avse.evaluation.metrics import Scores
 from avse.types import EnhancedClip, EnhanceReport, Mask
 from models.errors import BundleNotFound
 from preprocessing.errors import NoAudioStream
@@ -255,6 +257,23 @@ def test_benchmark_reports_stages_and_memory(fake, capsys) -> None:
     assert run(["benchmark", "talk.wav", "--runs", "1", "--threads", "1"]) == 0
     assert "x real time" in capsys.readouterr().out
     assert len(fake.calls) == 3
+
+
+def test_demo_prints_scores_and_says_what_the_clip_is(fake, capsys, monkeypatch) -> None:
+    def fake_run(folder, config, bundle, device, progress):
+        options = SimpleNamespace(keep_mask=False, face="auto")
+        enhanced = FakeEnhancer("b").enhance_file(None, None, options)
+        before = Scores({"pesq_wb": None, "stoi": 0.7, "si_sdr_db": 1.0}, {"pesq_wb": "no pesq"})
+        after = Scores({"pesq_wb": None, "stoi": 0.6, "si_sdr_db": 4.0}, {"pesq_wb": "no pesq"})
+        return DemoResult(enhanced, before, after, (folder / "noisy.mp4",))
+
+    monkeypatch.setattr("avse.demo.run_demo", fake_run)
+    assert run(["demo", "-o", "here"]) == 0
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in ("not available", "no pesq", "-0.10", "+3.00"))
+    assert "synthetic" in printed
+    scores = json.loads(Path("here/scores.json").read_text())
+    assert scores["after"]["values"]["si_sdr_db"] == 4.0
 
 
 def test_serve_without_a_server_is_usage(capsys, monkeypatch) -> None:

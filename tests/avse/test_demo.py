@@ -2,11 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
+from avse.bundle import DEFAULT_BUNDLE
 from avse.demo import SPEAKER, DemoConfig, make_demo_clip, run_demo
 from avse.demo_face import MouthShape, _sway, draw_mouth, portrait, talking_frames
 from avse.demo_voice import Voice, coloured_noise, speak
 from avse.evaluation.metrics import score
 from avse.types import EnhancedClip, EnhanceReport, Mask
+from models.weights import packaged
 from preprocessing.errors import OutputError
 from preprocessing.media import open_clip
 from preprocessing.media_make import make_clip
@@ -140,3 +142,15 @@ def test_demo_scores_what_the_enhancer_gave(tmp_path, monkeypatch) -> None:
     assert before < 10
     picture = cv2.imread(str(tmp_path / "enhanced.png"))
     assert picture is not None
+
+
+@pytest.mark.skipif(not packaged(DEFAULT_BUNDLE).is_dir(), reason="no enhancement bundle ships yet")
+def test_demo_runs_on_what_ships(tmp_path) -> None:
+    result = run_demo(tmp_path, DemoConfig(duration_s=1.6), device="cpu")
+    report = result.enhanced.report
+    assert report.path == "av"
+    assert report.n_tracks == 1
+    assert report.face_s == pytest.approx(1.6, abs=0.1)
+    assert report.sync_offset_ms == 0.0
+    assert result.enhanced.waveform.n_samples == open_clip(result.files[0]).audio.n_samples
+    assert open_clip(result.files[1]).source.has_video
