@@ -94,7 +94,8 @@ def train_lip_predictor(
     for step in range(n_steps):
         chosen = rng.choice(learned, 24)
         sounds, wanted = _batch(clips, features, chosen, rng)
-        loss = (net(sound_features(sounds)) - (wanted - mean) / std).abs().mean()
+        standard = (wanted - torch.from_numpy(mean)) / torch.from_numpy(std)
+        loss = (net(sound_features(sounds)) - standard).abs().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

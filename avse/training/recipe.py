@@ -48,6 +48,7 @@ class RecipeConfig:
         lips: Stage (b).
         fusion: Stage (c); its model's fusion and squeeze come from `SYSTEMS`.
         n_feature_variants: Crop and flip variants whose features are cached.
+        n_predictor_steps: Steps of the net that guesses lips from sound, for voices without faces.
         n_workers: Processes that crop clips.
         n_threads: Threads of the training itself.
         n_valid: Validation mixtures.
@@ -59,6 +60,7 @@ class RecipeConfig:
     lips: LipsConfig = field(default_factory=LipsConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     n_feature_variants: int = 2
+    n_predictor_steps: int = 1200
     n_workers: int = 2
     n_threads: int = 2
     n_valid: int = 60
@@ -72,12 +74,12 @@ class Folders:
     """Where a training reads and writes.
 
     Attributes:
-        data: With `av.csv` (and `audio.csv`), or a VoxCeleb2-like tree.
+        recordings: With `av.csv` (and `audio.csv`), or a VoxCeleb2-like tree.
         work: Caches, logs and checkpoints; a second call goes on where the first stopped.
         bundles: Where bundles land.
     """
 
-    data: Path
+    recordings: Path
     work: Path
     bundles: Path
 
@@ -104,7 +106,7 @@ def train_avse(
     """
     config = config or RecipeConfig()
     torch.set_num_threads(config.n_threads)
-    entries = read_clips(folders.data)
+    entries = read_clips(folders.recordings)
     if "crops" in stages:
         crop_all(folders, entries, config, progress)
     clips = load_cached(folders.work / "crops", _of_split(entries, "train"))
@@ -130,7 +132,11 @@ def crop_all(
 ) -> None:
     """Stage (a): crops and sound of every clip; what failed is listed in its `log.jsonl`."""
     failures = cache_clips(
-        folders.data, folders.work / "crops", entries, n_workers=config.n_workers, progress=progress
+        folders.recordings,
+        folders.work / "crops",
+        entries,
+        n_workers=config.n_workers,
+        progress=progress,
     )
     for path, reason in failures.items():
         RunFolder(folders.work / "crops").record(path=path, reason=reason)
@@ -163,7 +169,7 @@ class EnhancerMaterial:
     lips: LipFeatures
     pool: VoicePool
     noises: Sequence[NDArray[np.int16]]
-    faceless: FacelessLips | None
+    faceless: FacelessLips
     valid: ValidationSet
 
 
@@ -185,15 +191,18 @@ def enhancer_material(
     checks: list[ValidationItem] = []
     for name, group in (("valid", strangers), ("elsewhere", elsewhere)):
         if group:
-            kept = folders.work / f"lip_features_{name}.npz"
-            seen = lip_features(group, model.visual, kept, n_variants=1)
+            path = folders.work / f"lip_features_{name}.npz"
+            seen = lip_features(group, model.visual, path, n_variants=1)
             checks += validation_set(group, seen, config.n_valid, 1)
-    entries = [e for e in read_sounds(folders.data) if e.split == "train"]
-    sounds = load_sounds(folders.data, entries, folders.work / "sounds.npz", progress)
+    entries = [e for e in read_sounds(folders.recordings) if e.split == "train"]
+    sounds = load_sounds(folders.recordings, entries, folders.work / "sounds.npz", progress)
     voices = [_voice_of_clip(c, i) for i, c in enumerate(clips)]
     voices += [Voice(f"{e.corpus}/{e.label}", e.corpus, s) for e, s in sounds if e.kind == "speech"]
     noises = [samples for e, samples in sounds if e.kind == "noise"]
-    faceless = faceless_lips(folders.work, clips, lips, voices, progress)
+    kept = folders.work / "faceless_lips.npz"
+    if not kept.is_file():
+        guess_faceless_lips(kept, clips, lips, voices, config.n_predictor_steps, progress)
+    faceless = FacelessLips.load(kept)
     return EnhancerMaterial(clips, model, lips, VoicePool(voices), noises, faceless, checks)
 
 
@@ -215,25 +224,24 @@ def open_lips(work_dir: Path, config: RecipeConfig) -> LipSync:
     return model.eval()
 
 
-def faceless_lips(
-    work_dir: Path,
+def guess_faceless_lips(
+    kept: Path,
     clips: Sequence[CachedClip],
     lips: LipFeatures,
     voices: Sequence[Voice],
+    n_steps: int,
     progress: Progress,
-) -> FacelessLips | None:
-    """Predicted lip features for every voice without a face; None where there are none."""
+) -> None:
+    """Predict the lip features of every voice without a face, and keep them on disk."""
     lonely = [i for i, v in enumerate(voices) if v.clip_index < 0]
     if not lonely:
-        return None
-    kept = work_dir / "faceless_lips.npz"
-    if not kept.is_file():
-        guess = train_lip_predictor(clips, lips, progress=progress)
-        RunFolder(work_dir / "lips").record(sound_to_lips_explained=guess.explained)
-        sounds = {i: (voices[i].samples / 32767).astype(np.float32) for i in lonely}
-        predicted = {i: guess.features(samples) for i, samples in sounds.items()}
-        FacelessLips(predicted, guess.residuals, guess.std).save(kept)
-    return FacelessLips.load(kept)
+        FacelessLips({}, (), np.zeros(lips.values.shape[2], np.float32)).save(kept)
+        return
+    guess = train_lip_predictor(clips, lips, n_steps=n_steps, progress=progress)
+    RunFolder(kept.parent / "lips").record(sound_to_lips_explained=guess.explained)
+    sounds = {i: (voices[i].samples / 32767).astype(np.float32) for i in lonely}
+    predicted = {i: guess.features(samples) for i, samples in sounds.items()}
+    FacelessLips(predicted, guess.residuals, guess.std).save(kept)
 
 
 def enhancer_stage(

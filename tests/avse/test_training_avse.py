@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
 from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.features import lip_features
@@ -13,7 +14,7 @@ from avse.training.fusion import FusionConfig, FusionTrainer
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
-from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.mixtures import FacelessLips, MixConfig, MixtureMaker
 from avse.training.recipe import Folders, RecipeConfig, train_avse
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import VoicePool, level, random_equaliser, random_room
@@ -34,6 +35,7 @@ CONFIG = RecipeConfig(
     fusion=FusionConfig(MODEL, n_steps=2, batch_size=3, validate_every=2, snapshot_steps=(1,)),
     n_feature_variants=2,
     n_threads=1,
+    n_predictor_steps=2,
     n_valid=2,
     polish=FusionConfig(
         MODEL, n_steps=2, batch_size=2, tower_rate=0.2, validate_every=2, learning_rate=1e-3
@@ -151,8 +153,38 @@ def test_mixtures_repeat_and_hold_what_they_promise(
     assert torch.isfinite(first.noisy).all()
 
 
+def test_pairs_are_one_mixture_with_either_voice_as_the_target(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    config = MixConfig(n_frames=8, pair_share=1.0, noise_share=0.0)
+    batch = maker(clips, tmp_path, config).batch(6, 0, np.random.default_rng(3))
+    for first, second in zip(range(0, 6, 2), range(1, 6, 2), strict=True):
+        scale = batch.noisy[first].norm() / batch.noisy[second].norm()
+        assert torch.allclose(batch.noisy[first], batch.noisy[second] * scale, atol=1e-5)
+        both = batch.clean[first] + batch.clean[second] * scale
+        assert torch.allclose(both, batch.noisy[first], atol=1e-5)
+
+
+def test_voices_without_faces_become_targets(data_dir: Path) -> None:
+    rng = np.random.default_rng(5)
+    lines = ["path,type,split,dataset,speaker_or_class,seconds"]
+    for name, kind in (("a", "speech"), ("b", "speech"), ("wind", "noise")):
+        wavfile.write(data_dir / f"{name}.wav", 16_000, rng.integers(-9000, 9000, 40_000, np.int16))
+        lines.append(f"{name}.wav,{kind},train,made-{kind},{name},2.5")
+    (data_dir / "audio.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    mix = replace(CONFIG.fusion.mix, faceless_share=1.0)
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, mix=mix))
+    folders = Folders(data_dir, data_dir, data_dir / "bundles")
+    train_avse(folders, config=config, stages=("lips", "enhancer"))
+    kept = FacelessLips.load(data_dir / "faceless_lips.npz")
+    assert len(kept.predicted) == 2
+    assert all(values.shape == (62, 24) for values in kept.predicted.values())
+    assert kept.residuals
+    assert "sound_to_lips_explained" in (data_dir / "lips" / "log.jsonl").read_text("utf-8")
+
+
 def test_target_alone_is_untouched_by_the_mixing(clips: list[CachedClip], tmp_path: Path) -> None:
-    make = maker(clips, tmp_path, MixConfig(n_frames=8, target_only_share=1.0))
+    make = maker(clips, tmp_path, MixConfig(n_frames=8, pair_share=0.0, target_only_share=1.0))
     batch = make.batch(4, 3, np.random.default_rng(3))
     assert torch.allclose(batch.noisy, batch.clean)
 
@@ -166,7 +198,7 @@ def test_training_step_changes_all_but_the_frozen_tower(
     for step in range(4):
         trainer.train_step(make.batch(4, 2, np.random.default_rng(step)))
     frozen = {n for n, p in trainer.net.named_parameters() if torch.equal(p, before[n])}
-    assert frozen == {name for name in before if name.startswith("visual.")}
+    assert frozen == {name for name in before if name.startswith(("visual.", "lip_head."))}
 
 
 def test_contrast_is_small_where_pairs_agree() -> None:
