@@ -32,6 +32,8 @@ class AvseConfig:
         n_bottleneck: Channels of the bottleneck.
         n_lip_embedding: Length of the lips/sound embedding that joins the deepest visual features;
             0 leaves it out.
+        centres_lips: Subtract each visual feature's mean over the visible frames of the window:
+            what the mouth does stays, whose mouth it is and how it was filmed goes.
         dilations: One residual block over time each, at video rate.
         excitation_weight: Weight of the excitation regulariser in the loss.
     """
@@ -45,6 +47,7 @@ class AvseConfig:
     encoder_widths: tuple[int, ...] = (16, 32, 64, 128)
     n_bottleneck: int = 256
     n_lip_embedding: int = 128
+    centres_lips: bool = True
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     excitation_weight: float = 1e-3
 
@@ -188,6 +191,7 @@ class AvseNet(nn.Module):
         for x, norm, hidden, block in zip(
             visual, self.visual_norm, self.hidden, self.visual_context, strict=True
         ):
+            x = _centred(x, is_visible) if self.config.centres_lips else x
             y = norm(rearrange(x, "b v c -> b c v"))
             lips.append(block(torch.where(shown, y, hidden[:, None])))
         return lips
@@ -203,6 +207,12 @@ class AvseNet(nn.Module):
         excitations = transfer.excitations(streams)
         penalties.extend(excitations)
         return transfer.recalibrate(streams, excitations)[0]
+
+
+def _centred(x: Tensor, is_visible: Tensor) -> Tensor:
+    """`[B, V, C]` less its mean over the visible frames."""
+    shown = is_visible.unsqueeze(2).to(x.dtype)
+    return x - (x * shown).sum(1, keepdim=True) / shown.sum(1, keepdim=True).clamp(min=1)
 
 
 class _BinRefiner(nn.Module):
@@ -238,9 +248,11 @@ class _BinRefiner(nn.Module):
         level = torch.log(magnitude.unsqueeze(1) + 1e-4) / 4 + 1
         level = F.pad(level, (0, fine.shape[3] - n_bins))
         coarse = self.coarse(x) @ self.grouped  # [B, 12, T, G]
-        y = self.refine(torch.cat([self._fold(fine), self._fold(level), coarse], 1))
+        parts = [self._fold(fine), self._fold(level), rearrange(coarse, "b c t g -> b t g c")]
+        y = self.refine(rearrange(torch.cat(parts, 3), "b t g c -> b c t g"))
         y = rearrange(y, "b k t g -> b t (g k)") + fine[:, 0]
         return torch.sigmoid(y[..., :n_bins])
 
     def _fold(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b c t (g k) -> b (c k) t g", k=self.FOLD)
+        """Channels last in memory, where convolutions and this folding are cheapest."""
+        return rearrange(x, "b c t (g k) -> b t g (c k)", k=self.FOLD)

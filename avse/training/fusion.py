@@ -42,7 +42,7 @@ class FusionConfig:
 
     model: AvseConfig = field(default_factory=AvseConfig)
     mix: MixConfig = field(default_factory=MixConfig)
-    n_steps: int = 4400
+    n_steps: int = 4000
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
@@ -74,6 +74,7 @@ class FusionTrainer:
             config.learning_rate,
             weight_decay=config.weight_decay,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.step = 0
         run.describe(config, config.seed)
@@ -211,10 +212,11 @@ def _cosine(step: int, n_steps: int) -> float:
 
 @torch.no_grad()
 def _average(ema: nn.Module, net: nn.Module, decay: float) -> None:
-    for kept, new in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
+    pairs = list(zip(ema.state_dict().values(), net.state_dict().values(), strict=True))
+    moving = [(kept, new) for kept, new in pairs if kept.is_floating_point()]
+    torch._foreach_lerp_([kept for kept, _ in moving], [new for _, new in moving], 1 - decay)
+    for kept, new in pairs:
+        if not kept.is_floating_point():
             kept.copy_(new)
 
 

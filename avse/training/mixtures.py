@@ -20,6 +20,7 @@ from avse.training.sounds import (
     level,
     random_equaliser,
     random_room,
+    stretched,
     voiced_excerpt,
 )
 from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
@@ -42,6 +43,7 @@ class MixConfig:
         noise_share: Mixtures with noise beside the voices.
         equaliser_db: Strength of the random equaliser every voice goes through.
         room_share: Voices put in a made-up room.
+        tempo: Voices play this much faster or slower at most, lips along with them.
         snr_db: Range of target against the sum of all else.
         max_interferers: Most voices beside the target.
         level_rms: Level of the mixtures.
@@ -50,14 +52,15 @@ class MixConfig:
     n_frames: int = 29
     faceless_share: float = 0.4
     same_corpus_share: float = 0.5
-    clean_share: float = 0.15
-    target_only_share: float = 0.03
+    clean_share: float = 0.2
+    target_only_share: float = 0.06
     pair_share: float = 0.625
     hidden_share: float = 0.1
     half_hidden_share: float = 0.1
     noise_share: float = 0.4
     equaliser_db: float = 5.0
     room_share: float = 0.1
+    tempo: float = 0.15
     snr_db: tuple[float, float] = (-7.0, 15.0)
     max_interferers: int = 4
     level_rms: float = 0.05
@@ -230,26 +233,38 @@ class MixtureMaker:
         voice = self.seen.draw(rng, corpus=corpus, not_speaker=rival)
         index = voice.clip_index
         features = self.lips.of(index, int(rng.integers(len(self.lips.values))))
-        start = int(rng.integers(0, len(features) - self.config.n_frames + 1))
-        stretch = slice(start, start + self.config.n_frames)
-        shown = self.lips.visible(index)[stretch].copy()
-        crops = None
+        n_frames = self.config.n_frames
         if self.clips is not None:
-            crops = crops_of(Window(self.clips[index], start), self.config.n_frames, rng)
-        samples = self._samples(voice, start)
-        return _Target(voice, samples, features[stretch].astype(np.float32), shown, crops)
+            start = int(rng.integers(0, len(features) - n_frames + 1))
+            crops = crops_of(Window(self.clips[index], start), n_frames, rng)
+            shown = self.lips.visible(index)[start : start + n_frames].copy()
+            lips = features[start : start + n_frames].astype(np.float32)
+            return _Target(voice, self._samples(voice, start, n_frames), lips, shown, crops)
+        n_taken = self._n_taken(len(features), rng)
+        start = int(rng.integers(0, len(features) - n_taken + 1))
+        places = np.linspace(start, start + n_taken - 1, n_frames)
+        shown = self.lips.visible(index)[np.round(places).astype(int)]
+        samples = stretched(self._samples(voice, start, n_taken), self.n_samples)
+        return _Target(voice, samples, _between(features, places), shown)
+
+    def _n_taken(self, n_available: int, rng: np.random.Generator) -> int:
+        """Frames that are played in the time of a window: more make the voice faster."""
+        rate = 1 + rng.uniform(-self.config.tempo, self.config.tempo)
+        return min(n_available, round(self.config.n_frames * rate))
 
     def _faceless(self, rng: np.random.Generator, corpus: str | None, rival: str) -> _Target:
         assert self.faceless is not None
         n_frames = self.config.n_frames
         voice = self.unseen.draw(rng, corpus=corpus, not_speaker=rival)
         predicted = self.faceless.predicted[self._position[id(voice)]]
-        starts = rng.integers(0, len(predicted) - n_frames + 1, 3)
-        cuts = [self._samples(voice, int(start)) for start in starts]
+        n_taken = self._n_taken(len(predicted), rng)
+        starts = rng.integers(0, len(predicted) - n_taken + 1, 3)
+        cuts = [self._samples(voice, int(start), n_taken) for start in starts]
         best = int(np.argmax([level(cut) for cut in cuts]))
-        features = predicted[starts[best] : starts[best] + n_frames].astype(np.float32)
-        features = features + self._residual(rng) * self.faceless.std
-        return _Target(voice, cuts[best], features, np.ones(n_frames, np.bool_))
+        places = np.linspace(starts[best], starts[best] + n_taken - 1, n_frames)
+        features = _between(predicted, places) + self._residual(rng) * self.faceless.std
+        samples = stretched(cuts[best], self.n_samples)
+        return _Target(voice, samples, features, np.ones(n_frames, np.bool_))
 
     def _residual(self, rng: np.random.Generator) -> NDArray[np.float32]:
         assert self.faceless is not None
@@ -260,11 +275,10 @@ class MixtureMaker:
         start = int(rng.integers(0, len(residual) - n_frames + 1))
         return residual[start : start + n_frames]
 
-    def _samples(self, voice: Voice, start_frame: int) -> Samples:
+    def _samples(self, voice: Voice, start_frame: int, n_frames: int) -> Samples:
         first = start_frame * SAMPLES_PER_VIDEO_FRAME
-        return voice.samples[first : first + self.n_samples].astype(np.float32) * np.float32(
-            1 / 32767
-        )
+        last = first + n_frames * SAMPLES_PER_VIDEO_FRAME
+        return voice.samples[first:last].astype(np.float32) * np.float32(1 / 32767)
 
     def _coloured(self, samples: Samples, rng: np.random.Generator) -> Samples:
         if rng.random() < self.config.room_share:
@@ -302,7 +316,9 @@ class MixtureMaker:
     def _part(
         self, samples: NDArray[np.int16], rng: np.random.Generator, spread_db: float
     ) -> Samples:
-        sound = self._coloured(voiced_excerpt(samples, self.n_samples, rng), rng)
+        rate = 1 + rng.uniform(-self.config.tempo, self.config.tempo)
+        sound = voiced_excerpt(samples, round(self.n_samples * rate), rng)
+        sound = self._coloured(stretched(sound, self.n_samples), rng)
         wanted = 10 ** (rng.normal(0, spread_db) / 20)
         return (sound * (wanted / max(level(sound), 1e-4))).astype(np.float32)
 
@@ -316,6 +332,14 @@ class MixtureMaker:
         if not rest.any():
             return 0.0
         return _ratio(clean, rest) * float(10 ** (-snr_db / 20))
+
+
+def _between(features: NDArray[np.float16], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Features `[V, D]` at fractional frames, interpolated linearly."""
+    low = np.floor(places).astype(int)
+    share = (places - low).astype(np.float32)[:, None]
+    high = np.minimum(low + 1, len(features) - 1)
+    return features[low].astype(np.float32) * (1 - share) + features[high] * share
 
 
 def _ratio(first: Samples, second: Samples) -> float:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+from avse import training
+from avse.config import load_config
 from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.features import lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer
@@ -23,6 +25,7 @@ from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
 from models.visual_tower import VisualTowerConfig
 
+CONFIGS = Path(training.__file__).parent.parent / "configs"
 N_FRAMES = 32
 LIPS = LipSyncConfig(
     VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32),
@@ -269,3 +272,10 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 def test_clip_entries_name_their_corpus(data_dir: Path) -> None:
     assert {e.corpus for e in read_clips(data_dir)} == {"made"}
     assert isinstance(read_clips(data_dir)[0], ClipEntry)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+def test_recipes_that_ship_are_readable(path: Path) -> None:
+    config = load_config(RecipeConfig, path)
+    assert config.fusion.n_steps > 0
+    assert path.read_text(encoding="utf-8").startswith("#")
