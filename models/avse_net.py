@@ -191,8 +191,8 @@ class AvseNet(nn.Module):
         for x, norm, hidden, block in zip(
             visual, self.visual_norm, self.hidden, self.visual_context, strict=True
         ):
-            x = _centred(x, is_visible) if self.config.centres_lips else x
-            y = norm(rearrange(x, "b v c -> b c v"))
+            moving = _centred(x, is_visible) if self.config.centres_lips else x
+            y = norm(rearrange(moving, "b v c -> b c v"))
             lips.append(block(torch.where(shown, y, hidden[:, None])))
         return lips
 

@@ -1,5 +1,7 @@
 """Stage (c): sound tower and fusion learn on frozen, cached lip features."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,22 +87,33 @@ class FusionTrainer:
     ) -> AvseNet:
         """Run to the last step; the averaged network comes back."""
         sums = {"loss": 0.0, "magnitude": 0.0, "si_sdr": 0.0}
-        while self.step < self.config.n_steps:
-            rng = np.random.default_rng((self.config.seed, self.step))
-            figures = self.train_step(mixtures.batch(self.config.batch_size, self.n_voices, rng))
+        for batch in self._batches(mixtures):
+            figures = self.train_step(batch)
             sums = {key: sums[key] + figures[key] for key in sums}
             progress("enhancer", self.step, self.config.n_steps)
             if self.step % self.config.log_every == 0:
                 means = {key: round(s / self.config.log_every, 5) for key, s in sums.items()}
-                self.run.record(step=self.step, voices=self.n_voices, **means)
+                self.run.record(step=self.step, voices=self.n_voices(self.step), **means)
                 sums = dict.fromkeys(sums, 0.0)
             self._keep(valid)
         return self.ema
 
-    @property
-    def n_voices(self) -> int:
-        """Most interferers now: one at first, one more every `voices_grow_steps`."""
-        grown = 1 + self.step // self.config.voices_grow_steps
+    def _batches(self, mixtures: MixtureMaker) -> Iterator[Batch]:
+        """The batches of the steps that are left; the next is made while the last is learned."""
+        with ThreadPoolExecutor(1, "mixtures") as maker:
+            coming = maker.submit(self._batch, mixtures, self.step)
+            for step in range(self.step + 1, self.config.n_steps + 1):
+                batch = coming.result()
+                coming = maker.submit(self._batch, mixtures, step)
+                yield batch
+
+    def _batch(self, mixtures: MixtureMaker, step: int) -> Batch:
+        rng = np.random.default_rng((self.config.seed, step))
+        return mixtures.batch(self.config.batch_size, self.n_voices(step), rng)
+
+    def n_voices(self, step: int) -> int:
+        """Most interferers: one at first, one more every `voices_grow_steps`."""
+        grown = 1 + step // self.config.voices_grow_steps
         return min(self.config.mix.max_interferers, grown)
 
     def train_step(self, batch: Batch) -> dict[str, float]:

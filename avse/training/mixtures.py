@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import fft
 from torch import Tensor
 
 from avse.training.cache import CachedClip
@@ -317,7 +318,8 @@ class MixtureMaker:
         self, samples: NDArray[np.int16], rng: np.random.Generator, spread_db: float
     ) -> Samples:
         rate = 1 + rng.uniform(-self.config.tempo, self.config.tempo)
-        sound = voiced_excerpt(samples, round(self.n_samples * rate), rng)
+        n_taken = fft.next_fast_len(round(self.n_samples * rate), real=True)
+        sound = voiced_excerpt(samples, n_taken, rng)
         sound = self._coloured(stretched(sound, self.n_samples), rng)
         wanted = 10 ** (rng.normal(0, spread_db) / 20)
         return (sound * (wanted / max(level(sound), 1e-4))).astype(np.float32)
@@ -339,7 +341,8 @@ def _between(features: NDArray[np.float16], places: NDArray[np.float64]) -> NDAr
     low = np.floor(places).astype(int)
     share = (places - low).astype(np.float32)[:, None]
     high = np.minimum(low + 1, len(features) - 1)
-    return features[low].astype(np.float32) * (1 - share) + features[high] * share
+    between: NDArray[np.float32] = features[low] * (1 - share) + features[high] * share
+    return between
 
 
 def _ratio(first: Samples, second: Samples) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from avse.training.manifest import SoundEntry
 from preprocessing.errors import MediaError
@@ -104,7 +105,7 @@ def random_equaliser(samples: Samples, rng: np.random.Generator, strength_db: fl
     Without it the net learns to know its target by the recording channel.
     """
     n_samples = len(samples)
-    spectrum = np.fft.rfft(samples)
+    spectrum = fft.rfft(samples)
     position = np.sqrt(np.linspace(0, 1, len(spectrum)))  # finer steps at low frequencies
     knots = rng.normal(0, strength_db, 8)
     gain_db = np.interp(position, np.linspace(0, 1, 8), knots)
@@ -112,8 +113,10 @@ def random_equaliser(samples: Samples, rng: np.random.Generator, strength_db: fl
     if rng.random() < 0.15:
         edge = rng.uniform(0.4, 0.95)
         gain_db -= 40 * np.clip((np.linspace(0, 1, len(spectrum)) - edge) / 0.1, 0, 1)
-    coloured = np.fft.irfft(spectrum * 10 ** (gain_db / 20), n_samples).astype(np.float32)
-    return coloured * np.float32(level(samples) / level(coloured))
+    gain = (10 ** (gain_db / 20)).astype(np.float32)
+    coloured: Samples = fft.irfft(spectrum * gain, n_samples)
+    coloured *= np.float32(level(samples) / level(coloured))
+    return coloured
 
 
 def stretched(samples: Samples, n_samples: int) -> Samples:
@@ -121,9 +124,9 @@ def stretched(samples: Samples, n_samples: int) -> Samples:
 
     With the lips stretched alike this makes another person of the same one.
     """
-    spectrum = np.fft.rfft(samples)
-    played = np.fft.irfft(spectrum, n_samples) * (n_samples / len(samples))
-    return played.astype(np.float32)
+    spectrum = fft.rfft(samples)
+    played: Samples = fft.irfft(spectrum, n_samples) * np.float32(n_samples / len(samples))
+    return played
 
 
 def random_room(samples: Samples, rng: np.random.Generator) -> Samples:
@@ -133,9 +136,10 @@ def random_room(samples: Samples, rng: np.random.Generator) -> Samples:
     tail = rng.normal(0, 1, n_tail) * np.exp(-6.9 * np.arange(n_tail) / n_tail)
     tail *= 10 ** (-rng.uniform(6, 18) / 20) / np.sqrt(np.sum(tail**2))
     tail[0] = 1.0
-    n_fft = len(samples) + n_tail
-    wet = np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(tail, n_fft), n_fft)
-    return wet[: len(samples)].astype(np.float32)
+    n_fft = fft.next_fast_len(len(samples) + n_tail, real=True)
+    spectrum = fft.rfft(samples, n_fft) * fft.rfft(tail.astype(np.float32), n_fft)
+    wet: Samples = fft.irfft(spectrum, n_fft)
+    return wet[: len(samples)]
 
 
 class VoicePool:
