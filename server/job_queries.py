@@ -10,7 +10,7 @@ from server.worker_states import WorkerStates
 
 
 class JobQueries(WorkerStates):
-    """The part of the store that only reads."""
+    """The part of the store that asks."""
 
     def idempotency(self, key: str, owner: str, request_hash: str) -> Job | None:
         """The job an earlier request with this key made, None if there was none.
@@ -100,3 +100,26 @@ class JobQueries(WorkerStates):
         with self._database.read() as db:
             rows = db.execute(query, [job_id, after]).fetchall()
         return [event_of(row) for row in rows]
+
+    def recent_run_s(self, kind: Kind, n_last: int = 10) -> float | None:
+        """Mean seconds the last jobs of a kind took from start to success; None without any."""
+        query = """SELECT avg(run_s) FROM (SELECT finished_s - started_s AS run_s FROM jobs
+            WHERE status = 'succeeded' AND kind = ? ORDER BY finished_s DESC LIMIT ?)"""
+        with self._database.read() as db:
+            mean = db.execute(query, [kind, n_last]).fetchone()[0]
+        return None if mean is None else float(mean)
+
+    def due_webhooks(self) -> list[tuple[Job, int]]:
+        """Ended jobs whose end is still to be told, and how often that was tried."""
+        query = "SELECT * FROM jobs WHERE webhook_due_s <= ? ORDER BY webhook_due_s LIMIT 10"
+        with self._database.read() as db:
+            rows = db.execute(query, [self._clock()]).fetchall()
+        return [(job_of(row), row["webhook_attempts"]) for row in rows]
+
+    def webhook_tried(self, job_id: str, next_in_s: float | None) -> None:
+        """Note a delivery: done or given up with None, otherwise when to try again."""
+        due_s = None if next_in_s is None else self._clock() + next_in_s
+        query = """UPDATE jobs SET webhook_due_s = ?, webhook_attempts = webhook_attempts + 1
+            WHERE id = ?"""
+        with self._database.write() as db:
+            db.execute(query, [due_s, job_id])

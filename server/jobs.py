@@ -231,6 +231,17 @@ class JobStore(JobQueries):
                 update_job(db, job_id, {**WAITING, "attempts": max(0, job.attempts - 1)})
             return job is not None
 
+    def release_all(self) -> list[str]:
+        """Put every running job back into the queue without counting the attempt.
+
+        For the start of the API: the model process of the one before died with it.
+        """
+        with self._database.write() as db:
+            rows = db.execute("SELECT * FROM jobs WHERE status = 'running'").fetchall()
+            for job in map(job_of, rows):
+                update_job(db, job.id, {**WAITING, "attempts": max(0, job.attempts - 1)})
+        return [row["id"] for row in rows]
+
     def lose_worker(self, worker_id: str) -> list[str]:
         """Act at once on a worker known to be dead; returns the ids of its jobs."""
         return self._take_away("worker_id = ?", worker_id)

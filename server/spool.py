@@ -1,10 +1,12 @@
 """Where the files of jobs lie: one folder each, names made here, nothing of a user's file name."""
 
+import fcntl
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{24}")
@@ -12,8 +14,13 @@ _DATABASE = "jobs.sqlite3"
 INPUT = "input"
 THUMBS = "thumbs"
 PART_SUFFIX = ".part"
+_ASIDE = ".gone."
 # Files a job may hold by the name of the input they came from.
 INPUT_NAMES = (INPUT, "reference", "estimate", "noisy")
+
+
+class SpoolTaken(Exception):
+    """Another server works with the same folder."""
 
 
 class Spool:
@@ -72,9 +79,28 @@ class Spool:
         return path
 
     def delete(self, job_id: str) -> None:
-        """Remove the job's folder and all that is in it; fine if it is gone."""
+        """Remove the job's folder and all that is in it; fine if it is gone.
+
+        Moved aside first, so that a worker still writing cannot put anything new into it.
+        """
+        aside = self.root / f"{_ASIDE}{job_id}.{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder(job_id))
+            os.rename(self.folder(job_id), aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other API processes out; the lock ends with the process, however it ends.
+
+        Raises:
+            SpoolTaken: Another process has it.
+        """
+        with (self.root / "lock").open("wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SpoolTaken("another server uses this spool folder") from error
+            yield
 
     def job_ids(self) -> list[str]:
         """Ids of the folders that are there."""
@@ -85,6 +111,8 @@ class Spool:
         orphans = sorted(set(self.job_ids()) - set(known))
         for job_id in orphans:
             self.delete(job_id)
+        for aside in self.root.glob(f"{_ASIDE}*"):
+            shutil.rmtree(aside, ignore_errors=True)
         return orphans
 
     def free_bytes(self) -> int:

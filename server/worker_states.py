@@ -39,6 +39,10 @@ class WorkerStates:
         """Close the file."""
         self._database.close()
 
+    def now_s(self) -> float:
+        """The store's clock: seconds since 1970."""
+        return self._clock()
+
     def set_model_status(self, model_id: str, status: ModelStatus, detail: str = "") -> None:
         """Say how a model stands (by the model process)."""
         query = """INSERT INTO models (id, status, detail, changed_s) VALUES (?, ?, ?, ?)

@@ -1,0 +1,156 @@
+"""`create_app`: the API process; holds no model, decodes no media, imports no torch."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+import avse
+from server.catalogue import Catalogue
+from server.dependencies import Service
+from server.drain import Drain
+from server.edge import Edge
+from server.errors import ApiError, as_api_error, problem
+from server.events import JobWatcher
+from server.job_types import StoreError
+from server.jobs import JobStore
+from server.keys import KeyRing
+from server.logs import configure
+from server.maintenance import repeat, start_clean, tidy_once, webhook_round
+from server.metrics import Metrics
+from server.openapi import as_problem_json
+from server.receiving import UploadSlots
+from server.routes import analysis, enhancements, health, jobs, models
+from server.settings import Settings, settings_from_environment
+from server.spool import Spool
+
+_PAGES = "server.routes.pages"
+_WORKER_GRACE_S = 5.0
+_LOG = logging.getLogger(__name__)
+_DESCRIPTION = """Audio-visual speech enhancement: a clip of a talking face in, that person's clean
+voice out. Errors are problem details (RFC 9457); every answer carries `X-Request-Id`."""
+
+
+def create_app(
+    settings: Settings | None = None, *, engine: Literal["none", "process"] = "process"
+) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: None reads the environment.
+        engine: `process` starts and watches the model process; `none` leaves the work to others.
+    """
+    settings = settings or settings_from_environment()
+    service = make_service(settings)
+    app = FastAPI(
+        title="avse",
+        version=avse.__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(service, engine),
+    )
+    app.state.service = service
+    app.add_middleware(Edge, metrics=service.metrics, drain=service.drain)
+    for kind in (ApiError, StoreError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer_problem)
+    for module in (enhancements, jobs, analysis, models, health):
+        app.include_router(module.router)
+    if find_spec(_PAGES) is not None:
+        app.include_router(import_module(_PAGES).router)
+    app.openapi = _document(app)  # type: ignore[method-assign]
+    return app
+
+
+def make_service(settings: Settings) -> Service:
+    """The parts of the API process; opens the spool, starts nothing."""
+    spool = Spool(settings.spool_dir)
+    store = JobStore(spool.database_path)
+    return Service(
+        settings=settings,
+        spool=spool,
+        store=store,
+        watcher=JobWatcher(store),
+        catalogue=Catalogue(settings.model, settings.bundle_dirs),
+        keys=KeyRing(settings.key_file),
+        metrics=Metrics(),
+        drain=Drain(settings.drain_s),
+        uploads=UploadSlots(settings.max_uploads),
+    )
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    return problem(as_api_error(error), request)
+
+
+def _document(app: FastAPI) -> Any:
+    """The OpenAPI document, made once."""
+    make = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = as_problem_json(make())
+        return app.openapi_schema
+
+    return document
+
+
+def _lifespan(service: Service, engine: str) -> Any:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        configure(service.settings.log_level)
+        async with AsyncExitStack() as stack:
+            stack.callback(service.store.close)
+            stack.enter_context(service.spool.locked())
+            await to_thread.run_sync(start_clean, service)
+            if engine == "process":
+                await _start_worker(service, stack)
+            await _start_tasks(service, stack)
+            service.drain.install(lambda: _begin_drain(service), service.store.n_running)
+            stack.callback(service.drain.restore)
+            yield
+            await _begin_drain(service)
+
+    return lifespan
+
+
+async def _start_worker(service: Service, stack: AsyncExitStack) -> None:
+    from server.supervisor import Supervisor  # noqa: PLC0415  (only where a model is wanted)
+
+    supervisor = Supervisor(service.settings, service.store)
+    await supervisor.start()
+    stack.push_async_callback(supervisor.stop, _WORKER_GRACE_S)
+
+
+async def _start_tasks(service: Service, stack: AsyncExitStack) -> None:
+    tasks = [
+        asyncio.create_task(service.watcher.run()),
+        asyncio.create_task(repeat(lambda: tidy_once(service), "tidying")),
+        asyncio.create_task(repeat(webhook_round(service), "webhooks")),
+    ]
+
+    async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    stack.push_async_callback(stop)
+
+
+async def _begin_drain(service: Service) -> None:
+    """From now on nothing new is taken; those who only watch are sent away."""
+    service.drain.is_draining = True
+    service.watcher.wake_all()
+    await to_thread.run_sync(service.store.set_draining, True)

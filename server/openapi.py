@@ -1,0 +1,120 @@
+"""Pieces of the OpenAPI document that FastAPI cannot see: streamed forms, problems, files."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from server.errors import CODES, PROBLEM_TYPE
+from server.schemas import Problem
+
+_FILE = {"type": "string", "format": "binary"}
+JOB_EXAMPLE: dict[str, Any] = {
+    "id": "job_0123456789abcdef01234567",
+    "object": "job",
+    "kind": "enhancement",
+    "status": "running",
+    "stage": "track",
+    "progress": 0.42,
+    "queue_position": None,
+    "eta": 3.1,
+    "attempts": 1,
+    "cancel_requested": False,
+    "created_at": "2026-01-01T12:00:00+00:00",
+    "started_at": "2026-01-01T12:00:01+00:00",
+    "finished_at": None,
+    "expires_at": None,
+    "options": {"mode": "auto", "face": "auto", "strength": 1.0, "output": "wav"},
+    "metadata": {"take": "7"},
+    "warnings": [],
+    "outputs": [],
+    "result": None,
+    "error": None,
+}
+
+
+def form_body(
+    *forms: type[BaseModel],
+    files: Iterable[str] = ("file",),
+    optional_files: Iterable[str] = (),
+    example: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """`openapi_extra` of an endpoint that reads its multipart body itself.
+
+    Args:
+        forms: Models of the fields.
+        files: Parts that must be there.
+        optional_files: Parts that may be.
+        example: Values of the fields.
+    """
+    required = list(files)
+    properties: dict[str, Any] = dict.fromkeys((*required, *optional_files), _FILE)
+    for form in forms:
+        properties |= form.model_json_schema()["properties"]
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    schema["additionalProperties"] = False
+    if required:
+        schema["required"] = required
+    media: dict[str, Any] = {"schema": schema}
+    if example is not None:
+        media["example"] = dict(example)
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": media}}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of an endpoint, one example each; 401, 403 and 500 are always among them.
+
+    Args:
+        statuses: HTTP statuses.
+    """
+    wanted = sorted({*statuses, 401, 403, 500})
+    return {status: _problem(status) for status in wanted}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    codes = [code for code, (own, _) in CODES.items() if own == status] or ["invalid_request"]
+    code = codes[0]
+    example = {
+        "type": f"urn:avse:problem:{code}",
+        "title": CODES[code][1],
+        "status": status,
+        "detail": "what was expected and what was found",
+        "instance": "/v1/jobs",
+        "code": code,
+        "param": None,
+        "request_id": "5b1f0c2a9d3e4f60718293a4",
+        "error": {
+            "message": "what was expected and what was found",
+            "type": "invalid_request_error" if status < 500 else "server_error",
+            "param": None,
+            "code": code,
+        },
+    }
+    return {
+        "model": Problem,
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+        "content": {PROBLEM_TYPE: {"example": example}},
+    }
+
+
+def answer(example: Any, description: str = "As asked.") -> dict[str, Any]:
+    """A JSON answer with an example."""
+    return {"description": description, "content": {"application/json": {"example": example}}}
+
+
+def file_answer(*media_types: str, description: str) -> dict[str, Any]:
+    """An answer that is a file."""
+    content = {media_type: {"schema": _FILE} for media_type in media_types}
+    return {"description": description, "content": content}
+
+
+def as_problem_json(document: dict[str, Any]) -> dict[str, Any]:
+    """Say `application/problem+json` alone where FastAPI adds `application/json` to a problem."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            for response in operation.get("responses", {}).values():
+                content = response.get("content", {})
+                if PROBLEM_TYPE in content and "application/json" in content:
+                    content[PROBLEM_TYPE] |= content.pop("application/json")
+    return document

@@ -1,0 +1,122 @@
+"""Faces, scores and recognition heads."""
+
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+
+from server.answers import accepted, ended_well, prefers_async, with_pictures
+from server.auth import User
+from server.dependencies import Parts, Service
+from server.errors import ApiError
+from server.job_types import Kind
+from server.keys import Caller
+from server.openapi import JOB_EXAMPLE, answer, form_body, problems
+from server.routes.enhancements import wait_for_sync
+from server.schemas import (
+    EvaluationForm,
+    EvaluationView,
+    FacesForm,
+    FacesView,
+    HeadForm,
+    JobView,
+    SegmentsView,
+)
+from server.submission import Submission, submit
+from server.waiting import forget
+
+router = APIRouter(tags=["analysis"])
+_ERRORS = problems(400, 408, 413, 415, 422, 429, 503, 504, 507)
+_AS_JOB: dict[str, Any] = {
+    **answer(JOB_EXAMPLE, "A job, with `Prefer: respond-async`."),
+    "model": JobView,
+}
+_FACES_EXAMPLE = {
+    "duration": 2.96,
+    "tracks": [
+        {
+            "id": 0,
+            "start": 0.0,
+            "end": 2.96,
+            "bbox": [108.0, 62.5, 141.0, 170.2],
+            "score": 0.99,
+            "speaking_score": 0.71,
+            "thumbnail": "data:image/jpeg;base64,/9j/4AAQ",
+        }
+    ],
+}
+_SCORES_EXAMPLE = {"pesq": 2.41, "stoi": 0.91, "si_sdr": 11.8}
+_EVALUATION_EXAMPLE = {
+    **_SCORES_EXAMPLE,
+    "duration": 3.0,
+    "noisy": {"pesq": 1.2, "stoi": 0.74, "si_sdr": 0.1},
+    "improvement": {"pesq": 1.21, "stoi": 0.17, "si_sdr": 11.7},
+}
+
+
+@router.post(
+    "/v1/faces",
+    summary="Find the faces of a clip",
+    response_model=FacesView,
+    openapi_extra=form_body(FacesForm, example={"thumbnails": "true"}),
+    responses={200: answer(_FACES_EXAMPLE), 202: _AS_JOB, **_ERRORS},
+)
+async def faces(request: Request, parts: Parts, caller: User) -> Response:
+    """Every face that was followed, with how well its lips agree with the sound.
+
+    Give a track's `id` as `face` of an enhancement to listen to that person.
+    """
+    return await _analyse(request, parts, "faces", caller)
+
+
+@router.post(
+    "/v1/evaluations",
+    summary="Score an estimate against its reference",
+    response_model=EvaluationView,
+    openapi_extra=form_body(
+        EvaluationForm, files=("reference", "estimate"), optional_files=("noisy",)
+    ),
+    responses={200: answer(_EVALUATION_EXAMPLE), 202: _AS_JOB, **_ERRORS},
+)
+async def evaluate(request: Request, parts: Parts, caller: User) -> Response:
+    """PESQ, STOI and SI-SDR; with the noisy file, also what was gained."""
+    return await _analyse(request, parts, "evaluation", caller)
+
+
+async def _analyse(request: Request, service: Service, kind: Kind, caller: Caller) -> Response:
+    """Wait for a job whose result is JSON, send it, leave nothing behind."""
+    if prefers_async(request):
+        job = await submit(request, service, Submission(kind, False, caller))
+        return await accepted(service, job, request)
+    job = await submit(request, service, Submission(kind, True, caller))
+    try:
+        ended = ended_well(await wait_for_sync(request, service, job))
+        return JSONResponse(await to_thread.run_sync(with_pictures, service, ended))
+    finally:
+        await forget(service, job.id)
+
+
+_HEAD_EXAMPLE = {
+    "model": "gestures",
+    "duration": 4.0,
+    "segments": [{"start": 0.0, "end": 2.0, "label": "wave", "score": 0.8, "top_k": []}],
+}
+_HEAD: dict[str, Any] = {
+    "response_model": SegmentsView,
+    "openapi_extra": form_body(HeadForm, example={"top_k": "5"}),
+    "responses": {200: answer(_HEAD_EXAMPLE), **problems(400, 404, 413, 415, 422, 503)},
+}
+
+
+@router.post("/v1/gestures", summary="Recognise gestures", **_HEAD)
+def gestures(_caller: User) -> SegmentsView:
+    """Answers 404 `head_not_configured` until a gesture head is installed."""
+    raise ApiError("head_not_configured", "no head for gestures is installed")
+
+
+@router.post("/v1/actions", summary="Recognise actions", **_HEAD)
+def actions(_caller: User) -> SegmentsView:
+    """Answers 404 `head_not_configured` until an action head is installed."""
+    raise ApiError("head_not_configured", "no head for actions is installed")

@@ -1,0 +1,256 @@
+"""What goes over the wire: forms that come in, JSON that goes out."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+_FACE = re.compile(
+    r"auto|largest|\d{1,4}|\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}@\d{1,5}(\.\d{1,6})?"
+)
+_Seconds = Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)]
+
+
+def _checked_face(value: str) -> str:
+    if not _FACE.fullmatch(value):
+        raise ValueError("expected auto, largest, a track number or x,y,w,h@t")
+    return value
+
+
+class Form(BaseModel):
+    """Fields of a multipart form beside its files; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnhancementForm(Form):
+    """The choices of an enhancement."""
+
+    model: str | None = Field(None, max_length=100, description="Default: the server's model.")
+    mode: Literal["auto", "av", "audio_only"] = Field(
+        "auto", description="`auto` falls back to sound alone, `av` insists on lips."
+    )
+    face: Annotated[str, AfterValidator(_checked_face)] = Field(
+        "auto", description="Whom to listen to: auto, largest, a track number, or x,y,w,h@t."
+    )
+    strength: float = Field(
+        1.0, ge=0.0, le=1.0, allow_inf_nan=False, description="0 gives the input back."
+    )
+    output: Literal["wav", "flac", "mp3", "opus", "mp4"] = Field(
+        "wav", description="`mp4`: the picture as it was, with the new sound."
+    )
+    sample_rate: Literal["16000", "input"] = Field("16000", description="Of the result.")
+    audio_track: int = Field(0, ge=0, le=63, description="Which sound stream, from 0.")
+    start: _Seconds | None = Field(None, description="Seconds; what is before is cut off.")
+    end: _Seconds | None = Field(None, description="Seconds; what is after is cut off.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "EnhancementForm":
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise ValueError("end: expected more than start")
+        return self
+
+    def options(self, model_id: str) -> dict[str, Any]:
+        """As the worker reads them."""
+        rate = 16_000 if self.sample_rate == "16000" else "input"
+        return {**self.model_dump(), "model": model_id, "sample_rate": rate}
+
+
+class FacesForm(Form):
+    """The choices of a search for faces."""
+
+    thumbnails: bool = Field(True, description="Whether each track comes with a small picture.")
+    audio_track: int = Field(0, ge=0, le=63, description="Sound the lips are compared with.")
+
+
+class EvaluationForm(Form):
+    """An evaluation has files only."""
+
+
+class HeadForm(Form):
+    """The choices of a recognition head."""
+
+    model: str | None = Field(None, max_length=100)
+    top_k: int = Field(5, ge=1, le=100)
+    window_s: float = Field(2.0, gt=0, le=60, allow_inf_nan=False)
+    stride_s: float = Field(1.0, gt=0, le=60, allow_inf_nan=False)
+    threshold: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+
+
+class JobForm(Form):
+    """What a job has beside the choices of its kind."""
+
+    kind: Literal["enhancement", "faces", "evaluation", "gestures", "actions"] = "enhancement"
+    webhook_url: str | None = Field(None, max_length=2000, description="Where the end is told.")
+    metadata: str | None = Field(None, description="A JSON object that comes back with the job.")
+
+
+class ProblemError(BaseModel):
+    """The error as OpenAI clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    param: str | None
+    request_id: str
+    error: ProblemError
+
+
+class Output(BaseModel):
+    """One result of a job."""
+
+    variant: str
+    url: str
+    media_type: str
+
+
+class Failure(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class JobView(BaseModel):
+    """A job as clients see it."""
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: str
+    status: Literal["queued", "running", "succeeded", "failed", "canceled"]
+    stage: str | None = Field(description="probe, decode, track, infer, encode or mux.")
+    progress: float = Field(ge=0, le=1)
+    queue_position: int | None = Field(description="Jobs before this one; null unless queued.")
+    eta: float | None = Field(description="Seconds to the end, as far as can be told.")
+    attempts: int
+    cancel_requested: bool
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None
+    options: dict[str, Any]
+    metadata: dict[str, Any]
+    warnings: list[str]
+    outputs: list[Output]
+    result: dict[str, Any] | None
+    error: Failure | None
+
+
+class JobList(BaseModel):
+    """One page of jobs, newest first."""
+
+    object: Literal["list"] = "list"
+    items: list[JobView]
+    has_more: bool
+    last_id: str | None = Field(description="Give it as `after` for the next page.")
+
+
+class FaceTrackView(BaseModel):
+    """One face that was followed."""
+
+    id: int
+    start: float = Field(description="Seconds.")
+    end: float
+    bbox: list[float] = Field(description="x, y, width, height in pixels.")
+    score: float
+    speaking_score: float | None
+    thumbnail: str | None = Field(description="A data: URI.")
+
+
+class FacesView(BaseModel):
+    """All faces of a clip."""
+
+    duration: float | None = None
+    tracks: list[FaceTrackView]
+
+
+class Scores(BaseModel):
+    """Measures of one signal against the reference."""
+
+    pesq: float | None
+    stoi: float | None
+    si_sdr: float | None
+
+
+class EvaluationView(BaseModel):
+    """How good an estimate is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    pesq: float | None = Field(description="ITU-T P.862.2 wide band, -0.5 to 4.5.")
+    stoi: float | None = Field(description="0 to 1.")
+    si_sdr: float | None = Field(description="dB.")
+    duration: float | None = None
+    noisy: Scores | None = None
+    improvement: Scores | None = None
+
+
+class ModelView(BaseModel):
+    """One model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    task: str
+    status: Literal["available", "loading", "ready", "failed"]
+    detail: str = ""
+    licence: str | None
+    sample_rate: int | None
+    scores: dict[str, Any]
+    is_default: bool
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    items: list[ModelView]
+
+
+class Segment(BaseModel):
+    """A stretch of time with one label."""
+
+    start: float
+    end: float
+    label: str
+    score: float
+    top_k: list[dict[str, Any]]
+
+
+class SegmentsView(BaseModel):
+    """What a recognition head found."""
+
+    model: str
+    duration: float
+    segments: list[Segment]
+
+
+class HealthView(BaseModel):
+    """Whether the service can work; each check says what it found."""
+
+    status: Literal["alive", "ready", "not_ready"]
+    checks: dict[str, str] = {}
+
+
+class Metadata(BaseModel):
+    """What this server is and allows."""
+
+    name: str
+    version: str
+    default_model: str
+    key_needed: bool
+    webhooks: bool
+    outputs: list[str]
+    heads: list[str]
+    limits: dict[str, float]

@@ -1,0 +1,69 @@
+"""Waiting for the end of a job, as long as the client is there."""
+
+import asyncio
+from contextlib import suppress
+
+from anyio import to_thread
+from starlette.requests import ClientDisconnect, Request
+
+from server.dependencies import Service
+from server.errors import ApiError
+from server.job_types import Job
+
+
+async def wait_for_end(
+    service: Service, job: Job, timeout_s: float, *, outlasts_drain: bool = False
+) -> Job:
+    """The job as it stands when it has ended, or when the time is over.
+
+    Args:
+        service: The parts.
+        job: As it stood.
+        timeout_s: How long to wait.
+        outlasts_drain: Whether to go on when the service is about to end.
+
+    Raises:
+        ApiError: `not_found`, someone deleted it meanwhile.
+    """
+    deadline_s = asyncio.get_running_loop().time() + timeout_s
+    while not job.is_finished and (outlasts_drain or not service.drain.is_draining):
+        left_s = deadline_s - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            break
+        await service.watcher.wait(job.id, job.version, left_s)
+        found = await to_thread.run_sync(service.store.get, job.id)
+        if found is None:
+            raise ApiError("not_found", "the job was deleted")
+        job = found
+    return job
+
+
+async def wait_with_client(request: Request, service: Service, job: Job, timeout_s: float) -> Job:
+    """As `wait_for_end`, but no longer than the client is connected.
+
+    Raises:
+        ClientDisconnect: It went away.
+    """
+    waiting = asyncio.ensure_future(wait_for_end(service, job, timeout_s, outlasts_drain=True))
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientDisconnect
+        return waiting.result()
+    finally:
+        for task in (waiting, leaving):
+            task.cancel()
+            with suppress(asyncio.CancelledError, ApiError):
+                await task
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def forget(service: Service, job_id: str) -> None:
+    """Remove a job and its files; its worker stops at the next heartbeat."""
+    await to_thread.run_sync(service.store.delete, job_id)
+    await to_thread.run_sync(service.spool.delete, job_id)
