@@ -76,8 +76,9 @@ def _load(path: Path, widths: tuple[int, ...]) -> LipFeatures:
 def _encode(tower: VisualTower, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
     """`[variants, V, H, W]` to `[variants, V, D]`."""
     tower.eval()
-    features = torch.cat(tower(torch.from_numpy(crops)), 2)
-    return features.numpy().astype(np.float16)
+    device = next(tower.parameters()).device
+    features = torch.cat(tower(torch.from_numpy(crops).to(device)), 2)
+    return features.cpu().numpy().astype(np.float16)
 
 
 def _variant(

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avse.training.batch import Batch
+from avse.training.compute import CPU, Compute
 from avse.training.losses import compressed_l1, negative_si_sdr
-from avse.training.mixtures import Batch, MixConfig, MixtureMaker
+from avse.training.mixtures import MixConfig, MixtureMaker
 from avse.training.run_folder import RunFolder
 from avse.training.validation import ValidationSet, validate
 from models.avse_net import AvseConfig, AvseNet
@@ -62,15 +64,16 @@ class FusionConfig:
 class FusionTrainer:
     """One resumable run; the lip tower's features come from the mixtures, not from pictures."""
 
-    def __init__(self, config: FusionConfig, run: RunFolder) -> None:
+    def __init__(self, config: FusionConfig, run: RunFolder, compute: Compute = CPU) -> None:
         """Fresh or resumed state."""
         torch.manual_seed(config.seed)
         self.config = config
         self.run = run
-        self.net = AvseNet(config.model)
+        self.compute = compute
+        self.net = AvseNet(config.model).to(compute.device)
         for part in (self.net.encoder, self.net.decoder, self.net.refine):
             _channels_last(part)
-        self.ema = AvseNet(config.model).eval()
+        self.ema = AvseNet(config.model).to(compute.device).eval()
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.net, config.tower_rate),
             config.learning_rate,
@@ -124,7 +127,8 @@ class FusionTrainer:
         for group in self.optimiser.param_groups:
             rate = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
             group["lr"] = rate * group["share"]
-        loss, figures = enhancement_loss(self.net, batch, self.config)
+        batch = batch.to(self.compute.device)
+        loss, figures = enhancement_loss(self.net, batch, self.config, self.compute)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -173,15 +177,17 @@ class FusionTrainer:
 
 
 def enhancement_loss(
-    net: AvseNet, batch: Batch, config: FusionConfig
+    net: AvseNet, batch: Batch, config: FusionConfig, compute: Compute = CPU
 ) -> tuple[Tensor, dict[str, float]]:
     """Compressed L1 on magnitudes, a little waveform SI-SDR, and the excitation penalty."""
     stft_config = StftConfig()
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
     magnitude = noisy.abs()
-    mask, penalty = net.mask_and_penalty(
-        log_mel(magnitude, stft_config), magnitude, _visual(net, batch), batch.is_visible
-    )
+    loudness = log_mel(magnitude, stft_config)
+    with compute.autocast():
+        visual = _visual(net, batch)
+        mask, penalty = net.mask_and_penalty(loudness, magnitude, visual, batch.is_visible)
+    mask = mask.float()
     compressed = compressed_l1(mask * magnitude, clean.abs())
     enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
     waveform = negative_si_sdr(enhanced, batch.clean).mean()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avse.training.cache import CachedClip
+from avse.training.compute import CPU, Compute
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import random_equaliser
 from models.lip_sync import LipSync, LipSyncConfig
@@ -71,11 +72,12 @@ def train_lips(
     run: RunFolder,
     config: LipsConfig,
     progress: Progress = no_progress,
+    compute: Compute = CPU,
 ) -> LipSync:
     """Train (or go on training) the two towers; the run folder keeps log and checkpoint."""
     run.describe(config, config.seed)
     torch.manual_seed(config.seed)
-    model = LipSync(with_pixel_statistics(config.model, clips))
+    model = LipSync(with_pixel_statistics(config.model, clips)).to(compute.device)
     optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, config.n_steps, pct_start=0.15
@@ -84,7 +86,7 @@ def train_lips(
     sampler = WindowSampler(clips, config)
     for step in range(first_step, config.n_steps):
         rng = np.random.default_rng((config.seed, step))
-        loss, accuracy = _step(model, sampler.batch(rng), config, rng)
+        loss, accuracy = _step(model, sampler.batch(rng), config, rng, compute)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -97,7 +99,7 @@ def train_lips(
             run.save(_state(step + 1, model, optimiser, schedule))
         if valid and ((step + 1) % 350 == 0 or step + 1 == config.n_steps):
             run.record(step=step + 1, **match_figures(model, valid, config.n_frames))
-    return model.eval()
+    return model.cpu().eval()
 
 
 def with_pixel_statistics(config: LipSyncConfig, clips: Sequence[CachedClip]) -> LipSyncConfig:
@@ -186,23 +188,29 @@ def sound_features(samples: Tensor) -> Tensor:
 
 
 def _step(
-    model: LipSync, windows: Sequence[Window], config: LipsConfig, rng: np.random.Generator
+    model: LipSync,
+    windows: Sequence[Window],
+    config: LipsConfig,
+    rng: np.random.Generator,
+    compute: Compute,
 ) -> tuple[Tensor, float]:
     model.train()
     n_frames = config.n_frames
     crops = np.stack([crops_of(w, n_frames, rng) for w in windows])
     sounds = np.stack([random_equaliser(sound_of(w, n_frames), rng, 4.0) for w in windows])
     sounds = _disturbed(sounds, config.noise_share, rng)
-    seen = model.embed_video(torch.from_numpy(crops))
-    heard = model.embed_audio(sound_features(torch.from_numpy(sounds)))
-    return contrast(seen, heard, model.log_temperature)
+    pictures = torch.from_numpy(crops).to(compute.device)
+    loudness = sound_features(torch.from_numpy(sounds).to(compute.device))
+    with compute.autocast():
+        seen, heard = model.embed_video(pictures), model.embed_audio(loudness)
+    return contrast(seen.float(), heard.float(), model.log_temperature)
 
 
 def contrast(seen: Tensor, heard: Tensor, log_temperature: Tensor) -> tuple[Tensor, float]:
     """InfoNCE over the mean frame-by-frame cosine of all pairs of windows, both ways."""
     similarity = torch.einsum("avd,bvd->ab", seen, heard) / seen.shape[1]
     logits = similarity * log_temperature.exp().clamp(max=60)
-    truth = torch.arange(len(logits))
+    truth = torch.arange(len(logits), device=logits.device)
     loss = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
     accuracy = (logits.argmax(1) == truth).float().mean().item()
     return loss, accuracy
@@ -256,12 +264,14 @@ def match_figures(model: LipSync, clips: Sequence[CachedClip], n_frames: int) ->
 
 def _embed_crops(model: LipSync, windows: Sequence[Window], n_frames: int) -> Tensor:
     crops = np.stack([crops_of(w, n_frames, None) for w in windows])
-    return model.embed_video(torch.from_numpy(crops))
+    device = model.log_temperature.device
+    return model.embed_video(torch.from_numpy(crops).to(device)).cpu()
 
 
 def _embed_sound(model: LipSync, windows: Sequence[Window], n_frames: int) -> Tensor:
     sounds = np.stack([sound_of(w, n_frames) for w in windows])
-    return model.embed_audio(sound_features(torch.from_numpy(sounds)))
+    device = model.log_temperature.device
+    return model.embed_audio(sound_features(torch.from_numpy(sounds).to(device))).cpu()
 
 
 def _state(

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import fft
-from torch import Tensor
 
+from avse.training.batch import Batch
 from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures
 from avse.training.lips import Window, crops_of
@@ -34,6 +34,9 @@ class MixConfig:
     Attributes:
         n_frames: Pictures in a window (29 = 116 STFT frames, the paper's window).
         faceless_share: Targets that are voices without faces, with predicted lip features.
+        people_power: Corpora are drawn by the root of length x people ** this; at 0 one person with
+            many clips can make half of the targets.
+        same_speaker_share: Pairs in which both voices are the same person, at tempos of their own.
         same_corpus_share: Interferers drawn from the target's own corpus.
         clean_share: Mixtures that are nearly clean, 10 to 35 dB.
         target_only_share: Windows with nothing but the target.
@@ -52,6 +55,8 @@ class MixConfig:
 
     n_frames: int = 29
     faceless_share: float = 0.4
+    people_power: float = 2.0
+    same_speaker_share: float = 0.25
     same_corpus_share: float = 0.5
     clean_share: float = 0.2
     target_only_share: float = 0.06
@@ -65,25 +70,6 @@ class MixConfig:
     snr_db: tuple[float, float] = (-7.0, 15.0)
     max_interferers: int = 4
     level_rms: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Training examples.
-
-    Attributes:
-        noisy: `[B, L]`.
-        clean: `[B, L]`.
-        features: `[B, V, D]` lip features.
-        is_visible: `[B, V]` bool.
-        crops: `[B, V, 112, 112]` uint8 where pictures are wanted (the end-to-end polish).
-    """
-
-    noisy: Tensor
-    clean: Tensor
-    features: Tensor
-    is_visible: Tensor
-    crops: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +147,13 @@ class MixtureMaker:
         self.config = config
         self.n_samples = config.n_frames * SAMPLES_PER_VIDEO_FRAME
         enough = [v for v in pool.voices if len(v.samples) >= self.n_samples]
-        self.seen = VoicePool(
-            [
-                v
-                for v in enough
-                if v.clip_index >= 0 and len(lips.of(v.clip_index)) >= config.n_frames
-            ]
-        )
+        faces = [v for v in enough if v.clip_index >= 0]
+        faces = [v for v in faces if len(lips.of(v.clip_index)) >= config.n_frames]
+        self.seen = VoicePool(faces, config.people_power)
         self._position = {id(v): i for i, v in enumerate(pool.voices)}
-        self.unseen = VoicePool(
-            [v for v in enough if faceless and self._position[id(v)] in faceless.predicted]
-        )
+        guessed = faceless.predicted if faceless else {}
+        lonely = [v for v in enough if self._position[id(v)] in guessed]
+        self.unseen = VoicePool(lonely, config.people_power)
 
     def batch(self, n_items: int, n_voices: int, rng: np.random.Generator) -> Batch:
         """`n_items` mixtures of at most `n_voices` interferers."""
@@ -191,22 +173,33 @@ class MixtureMaker:
     def _target(
         self, rng: np.random.Generator, rival: Voice | None = None, *, may_hide: bool = True
     ) -> _Target:
-        """A voice with lips; beside a rival it is another person, often of the same corpus."""
-        config = self.config
-        corpus = None
-        if rival is not None and rng.random() < config.same_corpus_share:
-            corpus = rival.corpus
-        name = rival.speaker if rival else ""
-        may_be_faceless = self.clips is None and bool(self.unseen.voices)
-        faceless = may_be_faceless and rng.random() < config.faceless_share
-        if may_be_faceless and corpus is not None:
-            faceless = corpus in self.unseen.corpora
-        target = (
-            self._faceless(rng, corpus, name) if faceless else self._with_face(rng, corpus, name)
-        )
+        """A voice with lips; beside a rival it is another voice, often of the same corpus."""
+        voice = self._same_person(rng, rival) if rival else None
+        if voice is None:
+            voice = self._stranger(rng, rival)
+        has_face = voice.clip_index >= 0
+        target = self._with_face(voice, rng) if has_face else self._faceless(voice, rng)
         clean = self._coloured(target.clean, rng)
         shown = self._hide(target.shown, rng) if may_hide else target.shown
         return replace(target, clean=clean, shown=shown)
+
+    def _same_person(self, rng: np.random.Generator, rival: Voice) -> Voice | None:
+        """Other words of the rival himself, at times: then only the lips' movement can tell."""
+        if rng.random() >= self.config.same_speaker_share:
+            return None
+        pool = self.seen if rival.clip_index >= 0 else self.unseen
+        return pool.other_words(rng, rival)
+
+    def _stranger(self, rng: np.random.Generator, rival: Voice | None) -> Voice:
+        config = self.config
+        may_be_faceless = self.clips is None and bool(self.unseen.voices)
+        faceless = may_be_faceless and rng.random() < config.faceless_share
+        if rival is None or rng.random() >= config.same_corpus_share:
+            name = rival.speaker if rival else ""
+            return (self.unseen if faceless else self.seen).draw(rng, not_speaker=name)
+        faceless = may_be_faceless and rival.corpus in self.unseen.corpora
+        pool = self.unseen if faceless else self.seen
+        return pool.draw(rng, corpus=rival.corpus, not_speaker=rival.speaker)
 
     def _pair(self, n_voices: int, rng: np.random.Generator) -> list[_Example]:
         """One mixture of two voices with lips (and what else there is), twice."""
@@ -230,8 +223,7 @@ class MixtureMaker:
         noisy = target.clean + rest * self._gain(target.clean, rest, hidden, rng)
         return self._levelled(target, noisy, rng)
 
-    def _with_face(self, rng: np.random.Generator, corpus: str | None, rival: str) -> _Target:
-        voice = self.seen.draw(rng, corpus=corpus, not_speaker=rival)
+    def _with_face(self, voice: Voice, rng: np.random.Generator) -> _Target:
         index = voice.clip_index
         features = self.lips.of(index, int(rng.integers(len(self.lips.values))))
         n_frames = self.config.n_frames
@@ -253,10 +245,9 @@ class MixtureMaker:
         rate = 1 + rng.uniform(-self.config.tempo, self.config.tempo)
         return min(n_available, round(self.config.n_frames * rate))
 
-    def _faceless(self, rng: np.random.Generator, corpus: str | None, rival: str) -> _Target:
+    def _faceless(self, voice: Voice, rng: np.random.Generator) -> _Target:
         assert self.faceless is not None
         n_frames = self.config.n_frames
-        voice = self.unseen.draw(rng, corpus=corpus, not_speaker=rival)
         predicted = self.faceless.predicted[self._position[id(voice)]]
         n_taken = self._n_taken(len(predicted), rng)
         starts = rng.integers(0, len(predicted) - n_taken + 1, 3)

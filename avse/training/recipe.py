@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip, cache_clips, load_cached
+from avse.training.compute import Compute, Precision, resolve_compute
 from avse.training.features import LipFeatures, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, load_lips
 from avse.training.lip_predictor import train_lip_predictor
@@ -51,6 +52,8 @@ class RecipeConfig:
         n_predictor_steps: Steps of the net that guesses lips from sound, for voices without faces.
         n_workers: Processes that crop clips.
         n_threads: Threads of the training itself.
+        device: `auto`, `cpu` or `cuda[:N]`.
+        precision: `auto` takes bf16 where the hardware has units for it; or `fp32`, `bf16`.
         n_valid: Validation mixtures.
         polish: Stage (d): the end-to-end polish.
         start_from: A folder of bundles whose weights a fresh run begins with.
@@ -63,10 +66,17 @@ class RecipeConfig:
     n_predictor_steps: int = 1200
     n_workers: int = 2
     n_threads: int = 2
+    device: str = "auto"
+    precision: Precision = "auto"
     n_valid: int = 60
     polish: FusionConfig = field(default_factory=lambda: POLISH)
     start_from: str = ""
     terms: str = "non-commercial research (the terms of the training recordings)"
+
+    @property
+    def compute(self) -> Compute:
+        """Where the trainings run."""
+        return resolve_compute(self.device, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ def lips_stage(
     """Stage (b): the `lip-sync` bundle."""
     run = RunFolder(folders.work / "lips")
     strangers = [c for c in valid if c.entry.split == "valid"]
-    model = train_lips(clips, strangers, run, config.lips, progress)
+    model = train_lips(clips, strangers, run, config.lips, progress, config.compute)
     scores = match_figures(model, strangers, config.lips.n_frames)
     settings = {"stft": asdict(StftConfig()), "level_rms": 0.05}
     card = _card("avse train lips", config, config.lips.seed, {"valid": scores})
@@ -182,6 +192,7 @@ def enhancer_material(
 ) -> EnhancerMaterial:
     """Lip features of all clips, voices and noises, and lips for the voices without faces."""
     model = open_lips(folders.work, config)
+    model.to(config.compute.device)
     path = folders.work / "lip_features.npz"
     lips = lip_features(
         clips, model.visual, path, n_variants=config.n_feature_variants, progress=progress
@@ -194,6 +205,7 @@ def enhancer_material(
             path = folders.work / f"lip_features_{name}.npz"
             seen = lip_features(group, model.visual, path, n_variants=1)
             checks += validation_set(group, seen, config.n_valid, 1)
+    model.cpu()
     entries = [e for e in read_sounds(folders.recordings) if e.split == "train"]
     sounds = load_sounds(folders.recordings, entries, folders.work / "sounds.npz", progress)
     voices = [_voice_of_clip(c, i) for i, c in enumerate(clips)]
@@ -203,7 +215,8 @@ def enhancer_material(
     if not kept.is_file():
         guess_faceless_lips(kept, clips, lips, voices, config.n_predictor_steps, progress)
     faceless = FacelessLips.load(kept)
-    return EnhancerMaterial(clips, model, lips, VoicePool(voices), noises, faceless, checks)
+    pool = VoicePool(voices, config.fusion.mix.people_power)
+    return EnhancerMaterial(clips, model, lips, pool, noises, faceless, checks)
 
 
 def open_lips(work_dir: Path, config: RecipeConfig) -> LipSync:
@@ -254,7 +267,7 @@ def enhancer_stage(
     """Stage (c) for one system: train (or go on), then write its bundle."""
     fusion = fusion_config(name, source.lip_sync, config)
     mixtures = MixtureMaker(source.pool, source.noises, source.lips, source.faceless, fusion.mix)
-    trainer = FusionTrainer(fusion, RunFolder(folders.work / name))
+    trainer = FusionTrainer(fusion, RunFolder(folders.work / name), config.compute)
     if config.start_from:
         trainer.start_from(open_bundle(Path(config.start_from) / name)[1].state_dict())
     load_lips(trainer.net, source.lip_sync)
@@ -276,7 +289,7 @@ def polish_stage(
     mixtures = MixtureMaker(
         source.pool, source.noises, source.lips, None, settings.mix, source.clips
     )
-    trainer = FusionTrainer(settings, RunFolder(folders.work / f"{name}-polish"))
+    trainer = FusionTrainer(settings, RunFolder(folders.work / f"{name}-polish"), config.compute)
     trainer.start_from(open_bundle(folders.bundles / name)[1].state_dict())
     net = trainer.train(mixtures, source.valid, progress)
     return export(name, net, folders, config, trainer.step)

@@ -145,8 +145,8 @@ def random_room(samples: Samples, rng: np.random.Generator) -> Samples:
 class VoicePool:
     """Voices by corpus and speaker, drawn corpus first, then person, then stretch."""
 
-    def __init__(self, voices: Sequence[Voice]) -> None:
-        """Index the voices."""
+    def __init__(self, voices: Sequence[Voice], people_power: float = 1.0) -> None:
+        """Index the voices; corpora weigh the root of length times people to that power."""
         self.voices = list(voices)
         self._tree: dict[str, dict[str, list[Voice]]] = defaultdict(lambda: defaultdict(list))
         for voice in voices:
@@ -155,17 +155,17 @@ class VoicePool:
         total = {
             c: sum(len(v.samples) for s in self._tree[c].values() for v in s) for c in self.corpora
         }
-        weight = np.array([np.sqrt(total[c] * len(self._tree[c])) for c in self.corpora])
+        n_people = {c: len(self._tree[c]) ** people_power for c in self.corpora}
+        weight = np.array([np.sqrt(total[c] * n_people[c]) for c in self.corpora])
         self._weight = weight / weight.sum() if len(weight) else weight
 
     def draw(
         self, rng: np.random.Generator, *, corpus: str | None = None, not_speaker: str = ""
     ) -> Voice:
-        """A voice, of `corpus` if given, never of `not_speaker`.
+        """A voice, of `corpus` if given, never of `not_speaker`; people of one corpus evenly.
 
-        Corpora are drawn by the root of their length times their people, people of one corpus
-        evenly. By length alone a single person with many clips made half of all targets, and the
-        net took every mouth filmed like that for that voice.
+        By length alone a single person with many clips made half of all targets, and the net took
+        every mouth filmed like that for that voice.
         """
         for _ in range(20):
             chosen = corpus if corpus in self._tree else rng.choice(self.corpora, p=self._weight)
@@ -175,3 +175,9 @@ class VoicePool:
                 return speakers[name][int(rng.integers(len(speakers[name])))]
             corpus = None
         raise ValueError(f"expected a voice other than {not_speaker!r}, found none")
+
+    def other_words(self, rng: np.random.Generator, voice: Voice) -> Voice | None:
+        """Another recording of the same person; None where there is only one."""
+        own = self._tree.get(voice.corpus, {}).get(voice.speaker, [])
+        others = [other for other in own if other is not voice]
+        return others[int(rng.integers(len(others)))] if others else None

@@ -93,22 +93,25 @@ def validate(
 def enhance_item(net: AvseNet, item: ValidationItem, *, from_pictures: bool = False) -> Samples:
     """The enhanced sound `[L]` of one item."""
     net.eval()
-    noisy = torch.from_numpy(item.noisy)[None]
+    device = next(net.parameters()).device
+    noisy = torch.from_numpy(item.noisy)[None].to(device)
     spectrum = stft(noisy)
     magnitude = spectrum.abs()
-    visual = _visual(net, item, from_pictures)
-    shown = torch.from_numpy(item.is_visible)[None]
+    visual = _visual(net, item, device, from_pictures)
+    shown = torch.from_numpy(item.is_visible)[None].to(device)
     mask = net.mask(log_mel(magnitude), magnitude, visual, shown)
-    enhanced: Samples = istft(mask * spectrum, noisy.shape[1])[0].numpy()
+    enhanced: Samples = istft(mask * spectrum, noisy.shape[1])[0].cpu().numpy()
     return enhanced
 
 
-def _visual(net: AvseNet, item: ValidationItem, from_pictures: bool) -> list[Tensor]:
+def _visual(
+    net: AvseNet, item: ValidationItem, device: torch.device, from_pictures: bool
+) -> list[Tensor]:
     if not net.sees:
         return []
     if from_pictures:
-        return net.encode_visual(torch.from_numpy(item.crops)[None])
-    features = torch.from_numpy(item.features)[None]
+        return net.encode_visual(torch.from_numpy(item.crops)[None].to(device))
+    features = torch.from_numpy(item.features)[None].to(device)
     return list(torch.split(features, list(net.visual.feature_channels), 2))
 
 

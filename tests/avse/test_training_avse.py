@@ -10,7 +10,9 @@ from scipy.io import wavfile
 
 from avse import training
 from avse.config import load_config
+from avse.errors import ConfigError, DeviceNotFound
 from avse.training.cache import CachedClip, cache_path, load_cached
+from avse.training.compute import Precision, resolve_compute
 from avse.training.features import lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
@@ -19,7 +21,7 @@ from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_so
 from avse.training.mixtures import FacelessLips, MixConfig, MixtureMaker
 from avse.training.recipe import Folders, RecipeConfig, train_avse
 from avse.training.run_folder import RunFolder
-from avse.training.sounds import VoicePool, level, random_equaliser, random_room
+from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
 from models.avse_net import AvseConfig
 from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
@@ -71,12 +73,16 @@ def clips(data_dir: Path) -> list[CachedClip]:
     return load_cached(data_dir / "crops", read_clips(data_dir))
 
 
-def test_two_steps_of_every_stage_end_in_bundles_that_open(data_dir: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_steps_of_every_stage_end_in_bundles_that_open(
+    data_dir: Path, precision: Precision
+) -> None:
     bundles = data_dir / "bundles"
+    config = replace(CONFIG, precision=precision)
     stages = ("lips", "features", "enhancer")
     systems = ("avse-mmtm", "avse-audio")
     specs = train_avse(
-        Folders(data_dir, data_dir, bundles), config=CONFIG, systems=systems, stages=stages
+        Folders(data_dir, data_dir, bundles), config=config, systems=systems, stages=stages
     )
     assert [spec.name for spec in specs] == ["lip-sync", *systems]
     for spec in specs:
@@ -120,6 +126,25 @@ def test_a_new_run_begins_with_the_bundles_it_is_given(data_dir: Path, tmp_path:
     _, begun = open_bundle(fresh / "bundles" / "avse-mmtm")
     for old, new in zip(given.parameters(), begun.parameters(), strict=True):
         assert torch.equal(old, new)
+
+
+def test_precision_and_device_are_what_was_asked_for() -> None:
+    assert resolve_compute("cpu", "bf16").is_bf16
+    assert not resolve_compute("cpu", "fp32").is_bf16
+    with pytest.raises(ConfigError, match=r"expected auto, fp32 or bf16, found 'int8'"):
+        resolve_compute("cpu", "int8")  # type: ignore[arg-type]
+    with pytest.raises(DeviceNotFound):
+        resolve_compute("tpu")
+
+
+def test_one_person_with_many_clips_does_not_make_most_targets() -> None:
+    many = [Voice("a/one", "a", np.zeros(16_000 * 60, np.int16))]
+    few = [Voice(f"b/{i}", "b", np.zeros(16_000, np.int16)) for i in range(30)]
+    for power, expected in ((0.0, (60 / 30) ** 0.5), (1.0, (60 / (30 * 30)) ** 0.5)):
+        pool = VoicePool(many + few, power)
+        drawn = [pool.draw(np.random.default_rng(seed)).corpus for seed in range(600)]
+        share = drawn.count("a") / len(drawn)
+        assert share == pytest.approx(expected / (1 + expected), abs=0.07)
 
 
 def test_a_run_goes_on_where_it_stopped(clips: list[CachedClip], tmp_path: Path) -> None:
