@@ -1,5 +1,6 @@
 """What decode children do: everything that touches a user's media."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,10 @@ from preprocessing.types import Progress
 from server import sandbox
 from server.evaluation_job import evaluate
 from server.face_pictures import write_thumbnails
-from server.prepared_file import write_prepared
+from server.prepared_file import PREPARED, write_prepared
 from server.results import write_results
 from server.spool import INPUT
 from server.time_span import cut_prepared, span_of
-
-PREPARED = "prepared.arrays"
 
 Options = Mapping[str, Any]
 
@@ -66,15 +65,18 @@ def prepare_clip(
 
     Returns:
         `lead_samples`: sound before the wanted start that stands in the file, so that pictures
-        and sound keep step; it is cut off the result. `thumbnails` by track id, if asked for.
+        and sound keep step; it is cut off the result. `probe_s`. `thumbnails` by track id, if asked
+        for.
 
     Raises:
         MediaError: The file cannot be used.
     """
     path = folder / INPUT
+    start = time.perf_counter()
     progress("probe", 0.0, 1.0)
     track = int(options.get("audio_track") or 0)
     probe(path, limits=limits_of(options), audio_track=track)
+    probe_s = time.perf_counter() - start
     config = PipelineConfig(
         detector=context.detector,
         limits=limits_of(options),
@@ -84,7 +86,7 @@ def prepare_clip(
     clip = prepare(path, config, _stages(progress), tools=context.tools)
     clip, lead_samples = cut_prepared(clip, span_of(options))
     write_prepared(folder / PREPARED, clip)
-    found: dict[str, Any] = {"lead_samples": lead_samples}
+    found: dict[str, Any] = {"lead_samples": lead_samples, "probe_s": probe_s}
     if options.get("thumbnails"):
         found["thumbnails"] = write_thumbnails(folder, clip, limits_of(options))
     return found
@@ -133,6 +135,8 @@ def _crops_bytes(duration_s: float) -> int:
     return int(duration_s * VIDEO_FPS + 1) * side_px**2 * TrackingConfig().max_faces
 
 
-TASKS: dict[
-    str, Callable[[Path, Options, ChildContext, Progress], dict[str, Any]]
-] = {"prepare": prepare_clip, "encode": encode_results, "evaluate": score_pair}
+TASKS: dict[str, Callable[[Path, Options, ChildContext, Progress], dict[str, Any]]] = {
+    "prepare": prepare_clip,
+    "encode": encode_results,
+    "evaluate": score_pair,
+}

@@ -230,7 +230,7 @@ class DecodePool:
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(json.dumps(settings).encode())
         threading.Thread(target=self._listen, args=(zygote,), daemon=True).start()
-        self._not_before_s = time.monotonic() + min(30.0, 0.5 * 2**min(self._n_starts, 6))
+        self._not_before_s = time.monotonic() + min(30.0, 0.5 * 2 ** min(self._n_starts, 6))
         return zygote
 
     def _listen(self, zygote: _Zygote) -> None:
@@ -255,9 +255,7 @@ class DecodePool:
 class _Watch:
     """One task under way: its messages, its time, its end."""
 
-    def __init__(
-        self, pool: DecodePool, zygote: _Zygote, task_id: int, timeout_s: float
-    ) -> None:
+    def __init__(self, pool: DecodePool, zygote: _Zygote, task_id: int, timeout_s: float) -> None:
         self._pool = pool
         self._zygote = zygote
         self._task_id = task_id

@@ -9,6 +9,8 @@ from avse.types import EnhancedClip, EnhanceReport, Mask
 from preprocessing.types import MouthTrack, Waveform
 from server.array_file import read_arrays, write_arrays
 
+ENHANCED = "enhanced.arrays"
+
 
 def write_enhanced(path: Path, enhanced: EnhancedClip) -> None:
     """Write sound, mask and report.
@@ -36,4 +38,6 @@ def read_enhanced(path: Path, mouth: MouthTrack | None = None) -> EnhancedClip:
     names = {field.name for field in fields(EnhanceReport)}
     report = EnhanceReport(**{k: v for k, v in header["report"].items() if k in names})
     mask = Mask(arrays["mask"]) if "mask" in arrays else None
-    return EnhancedClip(Waveform(samples, header["rate_hz"], header["start_s"]), mask, report, mouth)
+    return EnhancedClip(
+        Waveform(samples, header["rate_hz"], header["start_s"]), mask, report, mouth
+    )

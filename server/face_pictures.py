@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from preprocessing.media import MediaLimits, open_frames
 from preprocessing.types import FaceTrack, PreparedClip
-from server.spool import THUMBS
+from server.spool import INPUT, THUMBS
 
 SIDE_PX = 160
 MARGIN = 0.35
@@ -36,7 +36,7 @@ def write_thumbnails(folder: Path, clip: PreparedClip, limits: MediaLimits) -> d
         return written
     (folder / THUMBS).mkdir(exist_ok=True)
     last = max(wanted)
-    for frame in open_frames(folder / "input", limits=limits):
+    for frame in open_frames(folder / INPUT, limits=limits):
         for track in wanted.get(frame.index, []):
             name = f"{THUMBS}/{track.track_id}.jpg"
             box = track.boxes_xyxy[best_view(track)]

@@ -12,6 +12,7 @@ from preprocessing.timeline import SAMPLE_RATE_HZ, n_video_frames
 from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo, Waveform
 from server.array_file import ArrayFileInvalid, read_arrays, write_arrays
 
+PREPARED = "prepared.arrays"
 _TRACK_ARRAYS = ("frame_indices", "times_s", "boxes_xyxy", "scores")
 _MOUTH_ARRAYS = ("crops", "is_visible", "landmarks_px")
 _MAX_TRACKS = 1000

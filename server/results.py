@@ -1,5 +1,6 @@
 """The files of an enhancement: voice, picture with the voice, input, mask; in a decode child."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,13 @@ from preprocessing.errors import MediaError, OutputError
 from preprocessing.media import MediaLimits, read_audio, remux_with_audio, write_audio
 from preprocessing.timeline import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from preprocessing.types import PreparedClip, Progress, Waveform
-from server.enhanced_file import read_enhanced
+from server.enhanced_file import ENHANCED, read_enhanced
 from server.failures import has_no_room
-from server.prepared_file import read_prepared
+from server.prepared_file import PREPARED, read_prepared
 from server.spool import INPUT
 from server.time_span import cut_sound, drop_lead
 
-ENHANCED = "enhanced.arrays"
-PREPARED = "prepared.arrays"
-VARIANTS = ("audio", "video", "input_audio", "mask")
+VARIANTS = ("audio", "input_audio", "mask", "video")
 VIDEO_SUFFIXES = (".mp4", ".mkv")
 _BLOCK_FRAMES = 4096
 
@@ -66,7 +65,7 @@ class ResultSource:
 def write_results(
     folder: Path, options: Mapping[str, Any], limits: MediaLimits, progress: Progress
 ) -> dict[str, Any]:
-    """Write the wanted variants; returns `outputs`, their file names, and `warnings`.
+    """Write the wanted variants; returns `outputs` (file names), `warnings` and `stage_s`.
 
     A picture is only there where the clip has one; asked for by `output=mp4`, it has to be.
 
@@ -74,6 +73,7 @@ def write_results(
         OutputError: A file cannot be written.
         MediaError: The source cannot be read again.
     """
+    start = time.perf_counter()
     prepared = read_prepared(folder / PREPARED, folder / INPUT)
     enhanced = read_enhanced(folder / ENHANCED)
     made = ResultSource(folder, options, limits, prepared, enhanced, progress)
@@ -81,12 +81,16 @@ def write_results(
     voice = voice_of(made)
     wanted = [variant for variant in VARIANTS if variant in options["variants"]]
     outputs: dict[str, str] = {}
+    stage_s = {"encode": time.perf_counter() - start, "mux": 0.0}
     for number, variant in enumerate(wanted):
+        start = time.perf_counter()
         name = _WRITERS[variant](made, voice)
         if name is not None:
             outputs[variant] = name
-        progress("mux" if variant == "video" else "encode", number + 1, len(wanted))
-    return {"outputs": outputs, "warnings": made.warnings}
+        stage = "mux" if variant == "video" else "encode"
+        stage_s[stage] += time.perf_counter() - start
+        progress(stage, number + 1, len(wanted))
+    return {"outputs": outputs, "warnings": made.warnings, "stage_s": stage_s}
 
 
 def voice_of(made: ResultSource) -> Waveform:

@@ -1,0 +1,43 @@
+"""Followed faces as the interface shows them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from preprocessing.types import FaceTrack, PreparedClip
+from server.face_pictures import best_view
+
+
+def described_tracks(
+    clip: PreparedClip, scores: Mapping[int, float | None], thumbnails: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Tracks as JSON values.
+
+    Args:
+        clip: Where they come from.
+        scores: How well each mouth moves with the sound.
+        thumbnails: File names by track id.
+
+    Returns:
+        For each: `id`, `start` and `end` in seconds, `bbox` (x, y, width, height of the best view,
+        source pixels) on screen at `time`, so that `face=x,y,w,h@time` means it.
+    """
+    return [_described(track, scores, thumbnails) for track in clip.tracks]
+
+
+def _described(
+    track: FaceTrack, scores: Mapping[int, float | None], thumbnails: Mapping[str, str]
+) -> dict[str, Any]:
+    best = best_view(track)
+    x0, y0, x1, y1 = (float(edge) for edge in track.boxes_xyxy[best])
+    seen = track.scores[track.scores > 0]
+    speaking = scores.get(track.track_id)
+    return {
+        "id": track.track_id,
+        "start": round(float(track.times_s[0]), 3),
+        "end": round(float(track.times_s[-1]), 3),
+        "bbox": [round(value, 1) for value in (x0, y0, x1 - x0, y1 - y0)],
+        "time": round(float(track.times_s[best]), 3),
+        "score": round(float(seen.mean()) if seen.size else 0.0, 4),
+        "speaking_score": None if speaking is None else round(speaking, 4),
+        "thumbnail": thumbnails.get(str(track.track_id)),
+    }
