@@ -71,9 +71,10 @@ class WorkerStates:
             return {row[0]: bool(row[1]) for row in rows}
 
     def forget_models(self) -> None:
-        """No model is loaded and none is asked for: a fresh start of the API."""
+        """No worker lives, no model is loaded and none asked for: a fresh start of the API."""
         with self._database.write() as db:
             db.execute("DELETE FROM models")
+            db.execute("DELETE FROM workers")
 
     def worker_state(self, worker_id: str, phase: WorkerPhase, pid: int) -> None:
         """Give a sign of life (by the model process)."""
