@@ -42,21 +42,30 @@ def failure_of(error: BaseException) -> Failure:
         return error.failure
     if has_no_room(error):
         return Failure("insufficient_storage", "the disk of the server is full")
+    if isinstance(error, MediaError):
+        return _of_media(error)
+    if isinstance(error, FaceChoiceInvalid):
+        return Failure("invalid_request", str(error))
+    for kind, failure in _KNOWN.items():
+        if isinstance(error, kind):
+            return failure
+    logger.error("a job failed", exc_info=error)
+    return Failure("internal", _INTERNAL_DETAIL)
+
+
+_KNOWN: dict[type[BaseException], Failure] = {
+    BundleNotFound: Failure("model_not_found", "the model's files are not on this server"),
+    MemoryError: Failure("undecodable", "reading the file takes more memory than is allowed"),
+}
+
+
+def _of_media(error: MediaError) -> Failure:
     if isinstance(error, OutputError):
         return _of_output(error)
     if isinstance(error, MissingFile):
         logger.error("an input is gone: %s", error.found)
         return Failure("internal", _INTERNAL_DETAIL)
-    if isinstance(error, MediaError):
-        return Failure(error.code, f"expected {error.expected}, found {error.found}")
-    if isinstance(error, BundleNotFound):
-        return Failure("model_not_found", "the model's files are not on this server")
-    if isinstance(error, FaceChoiceInvalid):
-        return Failure("invalid_request", str(error))
-    if isinstance(error, MemoryError):
-        return Failure("undecodable", "reading the file takes more memory than is allowed")
-    logger.error("a job failed", exc_info=error)
-    return Failure("internal", _INTERNAL_DETAIL)
+    return Failure(error.code, f"expected {error.expected}, found {error.found}")
 
 
 def _of_output(error: OutputError) -> Failure:

@@ -87,7 +87,7 @@ class JobControl:
             self._store.warn(self.job.id, self._worker_id, sentence)
 
     def settle(self, end: Callable[[], bool]) -> bool:
-        """End the job in the store, again and again while its disk is full; False if it was lost."""
+        """End the job in the store, trying on while its disk is full; False if it was lost."""
         while not self.is_stopped():
             try:
                 return end()

@@ -1,4 +1,4 @@
-"""The enhancement networks of the model process: loaded when needed or asked for, unloaded when idle."""
+"""The enhancement networks of the model process: loaded when needed, unloaded when idle."""
 
 import gc
 import logging
