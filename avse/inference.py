@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avse.bundle import Bundle
 from avse.chunking import CrossFade, Resynthesis, WindowPlan
+from preprocessing.mouth_store import release_pages
 from preprocessing.spectral import RMS_FLOOR, level_gain, log_mel, stft_span
 from preprocessing.timeline import (
     STFT_FRAMES_PER_VIDEO_FRAME,
@@ -244,6 +245,7 @@ class _Sight:
         stop = min(self.mouth.crops.shape[0], last + VISUAL_MARGIN_FRAMES)
         crops = centre_crop(self.mouth.crops[begin:stop], self.bundle.settings.crop_px)
         pictures = torch.tensor(crops, device=self.device).unsqueeze(0)  # [1, V, H, W]
+        release_pages(self.mouth.crops)
         encoded = self.bundle.module.encode_visual(pictures)
         return [depth[0, first - begin : last - begin] for depth in encoded]
 
