@@ -42,7 +42,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"type": type(error).__name__, "text": text[:300], "where": where}
 
 
-def configure_logging(level: str) -> None:
+def configure(level: str) -> None:
     """Send all logs of this process to stderr as JSON; uvicorn's access log is replaced by ours."""
     root = logging.getLogger()
     json_handlers = [each for each in root.handlers if isinstance(each.formatter, JsonFormatter)]

@@ -25,7 +25,7 @@ from server.events import JobWatcher
 from server.job_types import StoreError
 from server.jobs import JobStore
 from server.keys import KeyRing
-from server.logs import configure_logging
+from server.logs import configure
 from server.maintenance import repeat, start_clean, tidy_once, webhook_round
 from server.metrics import Metrics
 from server.openapi import as_problem_json
@@ -108,7 +108,7 @@ def _document(app: FastAPI) -> Any:
 def _lifespan(service: Service, engine: str) -> Any:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        configure_logging(service.settings.log_level)
+        configure(service.settings.log_level)
         async with AsyncExitStack() as stack:
             stack.callback(service.store.close)
             stack.enter_context(service.spool.locked())
