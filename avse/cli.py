@@ -17,6 +17,7 @@ from avse.commands.enhance import enhance
 from avse.commands.evaluate import evaluate
 from avse.commands.faces import faces
 from avse.commands.models import list_models
+from avse.commands.remote import remote_app
 from avse.commands.serve import serve
 from avse.commands.train import train_app
 from avse.errors import ConfigError
@@ -37,6 +38,7 @@ app = typer.Typer(
 for command in (enhance, faces, demo, benchmark, evaluate, serve):
     app.command()(command)
 app.command("models")(list_models)
+app.add_typer(remote_app, name="remote")
 app.add_typer(train_app, name="train")
 
 
