@@ -24,6 +24,7 @@ _EXAMPLE = {"kind": "enhancement", "mode": "auto", "output": "mp4", "metadata": 
 _DONE_EXAMPLE = {**JOB_EXAMPLE, "status": "canceled", "stage": None, "eta": None}
 _RECHECK_S = 30.0
 _RETRY_MS = 2000
+_LAST_NUMBER = 2**31
 _LONGEST_ID = 64
 
 JobId = Annotated[str, Path(max_length=_LONGEST_ID, examples=[JOB_EXAMPLE["id"]])]
@@ -141,7 +142,8 @@ async def job_events(
     An ended job sends its last event again and closes.
     """
     is_number = last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit()
-    async for event in _follow(parts, job, int(last_event_id or 0) if is_number else None):
+    after = min(int(last_event_id or 0), _LAST_NUMBER) if is_number else None
+    async for event in _follow(parts, job, after):
         yield event
 
 

@@ -44,6 +44,7 @@ class FakeWorker:
         self.worker_id, self.model_id = worker_id, model_id
         self.seen: list[Job] = []
         self._is_paused = threading.Event()
+        self._has_paused = threading.Event()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._beat_at_s = 0.0
@@ -65,23 +66,30 @@ class FakeWorker:
         self._thread.join(timeout=30)
 
     def pause(self) -> None:
-        """Take no more jobs."""
+        """Take no more jobs; returns when that is so."""
         self._is_paused.set()
+        self._has_paused.wait(30)
 
     def go_on(self) -> None:
         """Take jobs again."""
         self._is_paused.clear()
+        self._has_paused.clear()
 
     def _run(self) -> None:
         while not self._is_over.is_set():
             self._beat()
             self._follow_wishes()
-            job = None if self._is_paused.is_set() else self.store.claim(self.worker_id, KINDS)
+            job = None if self._rests() else self.store.claim(self.worker_id, KINDS)
             if job is None:
                 time.sleep(_POLL_S)
                 continue
             self.seen.append(job)
             self._work(job)
+
+    def _rests(self) -> bool:
+        if self._is_paused.is_set():
+            self._has_paused.set()
+        return self._is_paused.is_set()
 
     def _beat(self) -> None:
         if time.monotonic() - self._beat_at_s >= _BEAT_S:
