@@ -12,13 +12,14 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from preprocessing.errors import NoAudioStream, TooLong, TooShort
-from preprocessing.media_limits import MediaLimits
+from preprocessing.media_limits import BROADCASTS, MediaLimits
 from preprocessing.media_mono import FirstChannel, MonoMix
 from preprocessing.media_open import (
     PacketDecoder,
     choose_audio,
     clock_zero_s,
     container_duration_s,
+    least_duration_s,
     open_container,
 )
 from preprocessing.types import Progress, Waveform, no_progress
@@ -64,7 +65,7 @@ def decode_sound(
         TooDamaged: Too many packets are damaged.
     """
     with open_container(path, limits) as container:
-        expected_s = container_duration_s(container)
+        expected_s = least_duration_s(container)
         if expected_s > limits.max_duration_s:
             raise TooLong(path, f"at most {limits.max_duration_s:g} s", f"{expected_s:.0f} s")
         builder = SoundBuilder(path, rate_hz, limits.max_duration_s)
@@ -92,7 +93,7 @@ def _fill(
         found = f"{n_channels}"
         raise NoAudioStream(builder.path, f"at most {limits.max_channels} channels", found)
     decoder = PacketDecoder(builder.path, container, stream, limits)
-    builder.is_broadcast = container.format.name in {"mpegts", "mpeg"}
+    builder.is_broadcast = container.format.name in BROADCASTS
     zero_s, expected_s = clock_zero_s(container), container_duration_s(container)
     is_trimmed = container.format.name.startswith("mov")
     for frame, is_last in _with_last(decoder.frames()):

@@ -12,6 +12,9 @@ DEMUXERS = (
 DEMUXERS_WITHOUT_ZERO = frozenset({"mp3", "mpeg", "mpegts"})
 """Containers whose first timestamp is arbitrary: the clip's clock starts there."""
 
+BROADCASTS = frozenset({"mpeg", "mpegts"})
+"""Containers whose clock may jump on the way."""
+
 VIDEO_CODECS = frozenset({
     "av1", "cinepak", "dnxhd", "dvvideo", "ffv1", "ffvhuff", "flv1", "h263", "h264", "hevc",
     "huffyuv", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2",
@@ -21,9 +24,10 @@ VIDEO_CODECS = frozenset({
 """FFmpeg's canonical names of the accepted picture codecs."""
 
 AUDIO_CODECS = frozenset({
-    "aac", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "adpcm_swf", "adpcm_yamaha",
-    "alac", "amr_nb", "amr_wb", "dts", "eac3", "flac", "g722", "gsm", "gsm_ms", "mp1", "mp2",
-    "mp3", "nellymoser", "opus", "speex", "vorbis", "wavpack", "wmav1", "wmav2", "wmapro",
+    "aac", "aac_latm", "ac3", "adpcm_g722", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms",
+    "adpcm_swf", "adpcm_yamaha", "alac", "amr_nb", "amr_wb", "dts", "eac3", "flac", "gsm",
+    "gsm_ms", "mp1", "mp2", "mp3", "nellymoser", "opus", "speex", "vorbis", "wavpack", "wmav1",
+    "wmav2", "wmapro",
 })  # fmt: skip
 """FFmpeg's canonical names of the accepted sound codecs, besides every `pcm_` one."""
 

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 MAX_PLAUSIBLE = 1e6
 CANCELLED_SHARE = 1e-3
+N_OWN_PLANES = 8
 
 _CHANNEL_WEIGHTS = {
     "FL": 1.0, "FR": 1.0, "FC": 2**0.5, "LFE": 0.0, "LFE2": 0.0,
@@ -73,6 +75,7 @@ def mono_weights(names: tuple[str, ...]) -> NDArray[np.float32]:
 
 def _as_channels(frame: AudioFrame) -> NDArray[np.float32]:
     """Return `[C, L]` float32."""
+    frame = _readable(frame)
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, len(frame.layout.channels)).T  # [C, L]
@@ -84,3 +87,14 @@ def _as_channels(frame: AudioFrame) -> NDArray[np.float32]:
     elif values.dtype.kind == "i":
         scaled = scaled * np.float32(math.ldexp(1.0, 1 - 8 * values.dtype.itemsize))
     return scaled
+
+
+def _readable(frame: AudioFrame) -> AudioFrame:
+    """The frame, packed where PyAV 18 would read planes past the eight that a frame itself holds.
+
+    With eight planes or more it takes what lies behind them for another one: a segmentation fault.
+    """
+    if not frame.format.is_planar or len(frame.layout.channels) < N_OWN_PLANES:
+        return frame
+    packed: AudioFrame = AudioResampler(frame.format.packed, frame.layout).resample(frame)[0]
+    return packed

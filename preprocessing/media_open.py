@@ -31,6 +31,7 @@ from preprocessing.errors import (
     UnsupportedContainer,
 )
 from preprocessing.media_limits import (
+    BROADCASTS,
     DEMUXERS,
     DEMUXERS_WITHOUT_ZERO,
     VIDEO_CODECS,
@@ -98,7 +99,14 @@ def _call_open(path: Path, stream_options: list[dict[str, str]]) -> InputContain
 def _explain_failed_open(path: Path, error: FFmpegError) -> UnsupportedContainer | Unreadable:
     if isinstance(error, av.error.ArgumentError):
         return UnsupportedContainer(path, "a sound or video file", "a format that is not accepted")
-    return Unreadable(path, "a sound or video file", f"content FFmpeg cannot open ({error})")
+    return Unreadable(
+        path, "a sound or video file", f"content FFmpeg cannot open ({_words(error)})"
+    )
+
+
+def _words(error: FFmpegError) -> str:
+    """FFmpeg's own words, without the path that the exception's text ends in."""
+    return (error.strerror or type(error).__name__).lower()
 
 
 def clock_zero_s(container: InputContainer) -> float:
@@ -111,6 +119,18 @@ def clock_zero_s(container: InputContainer) -> float:
 def container_duration_s(container: InputContainer) -> float:
     """Length that the container claims, 0.0 where it does not."""
     return max(0.0, (container.duration or 0) / av.time_base)
+
+
+def least_duration_s(container: InputContainer) -> float:
+    """Length that the container claims for certain; the rest shows itself while decoding.
+
+    A broadcast's length is guessed from its first and last stamps, between which its clock may
+    jump, and a recording cut out of a longer one may count from the start of that one.
+    """
+    if container.format.name in BROADCASTS:
+        return 0.0
+    start_s = max(0, container.start_time or 0) / av.time_base
+    return max(0.0, container_duration_s(container) - start_s)
 
 
 def choose_audio(path: Path, container: InputContainer, audio_track: int) -> AudioStream:
@@ -237,7 +257,7 @@ class PacketDecoder:
 
     def _count_damaged(self, error: FFmpegError) -> None:
         self.n_damaged += 1
-        self._last_error = str(error)
+        self._last_error = _words(error)
         logger.debug("%s: packet %d is damaged: %s", self.path, self.n_packets, error)
         forgiven = self.limits.max_damaged_packets
         if self.n_damaged > forgiven + self.limits.max_damaged_share * self.n_packets:

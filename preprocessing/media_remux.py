@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from av.error import FFmpegError
 
 from preprocessing.errors import OutputError
-from preprocessing.media_limits import MediaLimits
+from preprocessing.media_limits import BROADCASTS, MediaLimits
 from preprocessing.media_open import (
     PacketDecoder,
     choose_video,
@@ -18,6 +18,7 @@ from preprocessing.media_open import (
     codec_name,
     open_container,
 )
+from preprocessing.media_video import BACKWARD_JUMP_S, FORWARD_JUMP_S
 from preprocessing.media_write import (
     VIDEO_FORMATS,
     SoundEncoder,
@@ -66,7 +67,8 @@ def remux_with_audio(
             encoder = SoundEncoder(
                 container, sound_format, waveform, waveform.start_s + clock_zero_s(clip) - zero_s
             )
-            picture = container.add_stream_from_template(video)
+            # Opaque: copied as it is, for which no encoder is needed (there is none for all).
+            picture = container.add_stream_from_template(video, opaque=True)
             _write_header(out_path, container, video)
             _mux(container, encoder, reader, picture, zero_s, progress)
 
@@ -120,15 +122,39 @@ def _mux(
 def _shifted(reader: PacketDecoder, zero_s: float) -> Iterator[Packet[Any]]:
     """Yield copyable packets with stamps on the output's clock, decoding order increasing."""
     last_dts: int | None = None
+    clock = _PacketClock(reader.container.format.name in BROADCASTS)
     for packet in reader.packets():
         if packet.size == 0 or (packet.pts is None and packet.dts is None):
             continue
-        shift = round(Fraction(zero_s) / packet.time_base)
         pts = packet.dts if packet.pts is None else packet.pts
         dts = packet.pts if packet.dts is None else packet.dts
         assert pts is not None
         assert dts is not None
+        assert packet.time_base is not None
+        shift = round(Fraction(zero_s) / packet.time_base) + clock.jump(dts, packet.time_base)
         dts = dts - shift if last_dts is None else max(dts - shift, last_dts + 1)
         packet.pts, packet.dts = max(pts - shift, dts), dts
         last_dts = dts
         yield packet
+
+
+class _PacketClock:
+    """Finds jumps of a broadcast's clock, which the sound has lost already."""
+
+    def __init__(self, may_jump: bool) -> None:
+        """Start without a jump."""
+        self._may_jump = may_jump
+        self._last_dts: int | None = None
+        self._step = 0
+        self._jump = 0
+
+    def jump(self, dts: int, time_base: Fraction) -> int:
+        """What all jumps so far add up to, in ticks."""
+        if self._last_dts is not None:
+            step = dts - self._last_dts
+            if self._may_jump and not -BACKWARD_JUMP_S <= step * time_base <= FORWARD_JUMP_S:
+                self._jump += step - self._step
+            else:
+                self._step = step
+        self._last_dts = dts
+        return self._jump

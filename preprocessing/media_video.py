@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from preprocessing.errors import FrameRateLimit, TooLong, Unreadable
-from preprocessing.media_limits import MediaLimits
+from preprocessing.media_limits import BROADCASTS, MediaLimits
 from preprocessing.media_open import (
     PacketDecoder,
     check_pixels,
@@ -114,9 +114,10 @@ class VideoFrames:
             pictures = self._decoder(container, stream).frames()
             first = next(pictures, None)
             if not isinstance(first, VideoFrame):
-                raise Unreadable(path, "a decodable picture", "none")
+                raise Unreadable(path, "a decodable picture", "none that can be decoded")
             self._start_s = (first.time or 0.0) - clock_zero_s(container)
             self._stored_size_px = _square_size_px(first, stream.sample_aspect_ratio)
+            check_pixels(path, *self._stored_size_px, self._limits)
             self._orientation = orientation_of(first)
             self.fps_nominal = self._rate(stream, itertools.chain([first], pictures))
 
@@ -150,7 +151,7 @@ class VideoFrames:
         with open_container(self.path, self._limits) as container:
             stream = self._stream(container)
             decoder = self._decoder(container, stream)
-            is_broadcast = container.format.name in {"mpegts", "mpeg"}
+            is_broadcast = container.format.name in BROADCASTS
             clock = FrameClock(clock_zero_s(container), 1 / self.fps_nominal, is_broadcast)
             scaler = VideoReformatter()
             for index, picture in enumerate(decoder.frames()):
