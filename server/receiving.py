@@ -165,6 +165,7 @@ async def receive_form(
 
 async def _chunks(request: Request, limits: UploadLimits) -> AsyncIterator[bytes]:
     stream = request.stream()
+    n_left = limits.max_bytes + _OVERHEAD_BYTES  # what lies around the parts counts too
     while True:
         try:
             async with asyncio.timeout(limits.idle_s):
@@ -173,6 +174,9 @@ async def _chunks(request: Request, limits: UploadLimits) -> AsyncIterator[bytes
             raise _too_slow(f"{limits.idle_s:g} s of silence") from error
         if chunk is None:
             return
+        n_left -= len(chunk)
+        if n_left < 0:
+            raise _too_large(limits)
         yield chunk
 
 

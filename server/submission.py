@@ -228,6 +228,7 @@ def _metadata(text: str | None) -> dict[str, Any]:
     """The user's own notes on a job: a flat JSON object of strings."""
     try:
         notes = json.loads(text or "{}")
+        json.dumps(notes, ensure_ascii=False).encode()  # half a surrogate pair cannot be sent back
     except (ValueError, RecursionError):
         notes = None
     is_flat = isinstance(notes, dict) and all(isinstance(each, str) for each in notes.values())

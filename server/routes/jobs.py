@@ -25,6 +25,7 @@ _DONE_EXAMPLE = {**JOB_EXAMPLE, "status": "canceled", "stage": None, "eta": None
 _RECHECK_S = 30.0
 _RETRY_MS = 2000
 _LAST_NUMBER = 2**31
+_LONGEST_NUMBER = 20  # digits; int() itself refuses some thousands of them
 _LONGEST_ID = 64
 
 JobId = Annotated[str, Path(max_length=_LONGEST_ID, examples=[JOB_EXAMPLE["id"]])]
@@ -142,7 +143,8 @@ async def job_events(
     An ended job sends its last event again and closes.
     """
     is_number = last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit()
-    after = min(int(last_event_id or 0), _LAST_NUMBER) if is_number else None
+    number = int((last_event_id or "0")[:_LONGEST_NUMBER]) if is_number else 0
+    after = min(number, _LAST_NUMBER) if is_number else None
     async for event in _follow(parts, job, after):
         yield event
 
