@@ -44,6 +44,7 @@ function showError(error, retry) {
   at("error-fine").hidden = !at("error-fine").textContent;
   state.retry = retry ?? null;
   at("error-retry").hidden = !(again && retry);
+  at("error-restart").hidden = !at("prepare").hidden || !at("choose").hidden;
   at("error").hidden = false;
   at("error").focus({ preventScroll: true });
   at("error").scrollIntoView({ block: "nearest" });
@@ -71,6 +72,10 @@ function showKeyState() {
 
 function choose(file) {
   if (!file) return;
+  if (file.size === 0) {
+    showError({ code: "undecodable", detail: `${file.name} is empty` });
+    return;
+  }
   state.file = file;
   at("clip-name").textContent = file.name;
   at("clip-size").textContent = fileSize(file.size);
@@ -196,7 +201,7 @@ function showJob(job) {
     progress("queued", UPLOAD_SHARE, "Waiting for a free place", [place, inWords(job.eta)].join(" "));
   } else if (job.status === "running") {
     const stage = stageLine(job.stage ?? "decode");
-    const title = STAGES.find(([name]) => name === stage)?.[1] ?? "Working";
+    const title = STAGES.find(([name]) => name === stage)?.[2] ?? "Working";
     progress(stage, UPLOAD_SHARE + (100 - UPLOAD_SHARE) * (job.progress ?? 0), title, inWords(job.eta));
   }
 }

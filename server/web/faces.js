@@ -39,10 +39,10 @@ function automatic() {
   return label;
 }
 
-function person(track, isLikely) {
+function person(track, number, isLikely) {
   const { label, body } = choice(String(track.id), false);
   const when = `${track.start.toFixed(1)} to ${track.end.toFixed(1)} s`;
-  body.append(picture(track), text("face-name", `Face ${track.id}`), text("muted fine", when));
+  body.append(picture(track), text("face-name", `Face ${number}`), text("muted fine", when));
   if (isLikely) body.append(text("badge", "speaking"));
   return label;
 }
@@ -58,7 +58,7 @@ function likely(tracks) {
 /** Fill `container` with the choices; without tracks, only the automatic one. */
 export function showFaces(container, tracks = []) {
   const id = likely(tracks);
-  container.replaceChildren(automatic(), ...tracks.map((track) => person(track, track.id === id)));
+  container.replaceChildren(automatic(), ...tracks.map((track, index) => person(track, index + 1, track.id === id)));
 }
 
 /** What was chosen, as the service takes it. */

@@ -45,13 +45,13 @@ export function explain(code) {
   return { title, advice, again: MAY_WORK_AGAIN.has(code) };
 }
 
-/** The stages of a job, in order, by the names the service gives them. */
+/** The stages of a job, in order: the service's name, the line in the list, the title meanwhile. */
 export const STAGES = [
-  ["upload", "Upload the clip"],
-  ["decode", "Read sound and picture"],
-  ["track", "Follow the faces"],
-  ["infer", "Separate the voice"],
-  ["encode", "Write the result"],
+  ["upload", "Upload the clip", "Uploading"],
+  ["decode", "Read sound and picture", "Reading sound and picture"],
+  ["track", "Follow the faces", "Following the faces"],
+  ["infer", "Separate the voice", "Separating the voice"],
+  ["encode", "Write the result", "Writing the result"],
 ];
 
 /** The line of the list that a stage of the service belongs to. */
