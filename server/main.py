@@ -128,8 +128,8 @@ async def _start_worker(service: Service, stack: AsyncExitStack) -> None:
     from server.supervisor import Supervisor  # noqa: PLC0415  (only where a model is wanted)
 
     supervisor = Supervisor(service.settings, service.store)
-    await supervisor.start()
-    stack.push_async_callback(supervisor.stop, _WORKER_GRACE_S)
+    await to_thread.run_sync(supervisor.start)
+    stack.push_async_callback(to_thread.run_sync, supervisor.stop, _WORKER_GRACE_S)
 
 
 async def _start_tasks(service: Service, stack: AsyncExitStack) -> None:
