@@ -21,6 +21,7 @@ from preprocessing.types import Progress, no_progress
 from server.child_channel import ChannelAbused, read_messages
 from server.failures import JobCanceled, JobFailed
 from server.sandbox import ChildLimits
+from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,22 @@ class PoolConfig:
     log_level: str = "INFO"
 
 
+def pool_config(settings: Settings) -> PoolConfig:
+    """How children are run by these settings."""
+    limits = ChildLimits(
+        memory_bytes=settings.decode_memory_bytes,
+        cpu_s=settings.decode_cpu_s,
+        file_bytes=settings.decode_file_bytes,
+    )
+    return PoolConfig(
+        n_children=settings.decode_children,
+        detector=settings.detector,
+        limits=limits,
+        timeout_s=settings.decode_timeout_s,
+        log_level=settings.log_level,
+    )
+
+
 class ChildLost(Exception):
     """A child was ended from outside, or its zygote was: the task can be done again."""
 
@@ -72,17 +89,17 @@ class DecodePool:
     `start` and `tend` belong to one thread that lives as long as the pool: the kernel ends the
     zygote with the thread that started it.
 
+    Attributes:
+        on_exit: Told how each child ended, for counting.
+
     Args:
         config: How.
-        on_exit: Told how each child ended, for counting.
     """
 
-    def __init__(
-        self, config: PoolConfig, on_exit: Callable[[str], None] = lambda reason: None
-    ) -> None:
+    def __init__(self, config: PoolConfig) -> None:
         """Start nothing yet."""
         self._config = config
-        self._on_exit = on_exit
+        self.on_exit: Callable[[str], None] = lambda reason: None
         self._slots = threading.BoundedSemaphore(config.n_children)
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
@@ -195,7 +212,7 @@ class DecodePool:
     def count_exit(self, reason: str) -> None:
         """Count how a child ended."""
         self.exits[reason] += 1
-        self._on_exit(reason)
+        self.on_exit(reason)
 
     def _ready_zygote(self, is_canceled: Callable[[], bool]) -> _Zygote:
         give_up_s = time.monotonic() + self._config.start_timeout_s

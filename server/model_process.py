@@ -12,14 +12,13 @@ from typing import Any
 from models.errors import ModelError
 from server.batcher import BatchConfig, Batcher
 from server.catalogue import Catalogue
-from server.decode_pool import DecodePool, PoolConfig
+from server.decode_pool import DecodePool, pool_config
 from server.job_control import JobControl, Observations
 from server.job_runner import JobRunner, Workshop
 from server.job_types import Job, ModelStatus, WorkerPhase
 from server.jobs import JobStore
 from server.model_shelf import ModelShelf, ShelfConfig
 from server.networks import Networks, StandIn
-from server.sandbox import ChildLimits
 from server.settings import Settings
 from server.spool import Spool
 
@@ -39,10 +38,18 @@ class ModelProcess:
         store: Where jobs come from.
         spool: Where their files are.
         worker_id: Under which jobs are held.
+        pool: Decode children, perhaps started already; used from the thread that calls `run`.
     """
 
-    def __init__(self, settings: Settings, store: JobStore, spool: Spool, worker_id: str) -> None:
-        """Start the decode children's parent; load nothing yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        spool: Spool,
+        worker_id: str,
+        pool: DecodePool | None = None,
+    ) -> None:
+        """Load nothing yet."""
         self._settings = settings
         self._store = store
         self._worker_id = worker_id
@@ -58,7 +65,8 @@ class ModelProcess:
         self.shelf = ModelShelf(
             catalogue, ShelfConfig(settings.device, settings.model_ttl_s), self._report_model
         )
-        self.pool = DecodePool(_pool_config(settings), self._count_exit)
+        self.pool = pool or DecodePool(pool_config(settings))
+        self.pool.on_exit = self._count_exit
         self.batcher: Batcher[Any, Any] = Batcher(
             _networks(settings, self.shelf),
             BatchConfig(settings.max_batch, wait_s=settings.batch_wait_ms / 1000),
@@ -254,27 +262,14 @@ def _networks(settings: Settings, shelf: ModelShelf) -> Networks | StandIn:
     return Networks(shelf, settings.device)
 
 
-def _pool_config(settings: Settings) -> PoolConfig:
-    limits = ChildLimits(
-        memory_bytes=settings.decode_memory_bytes,
-        cpu_s=settings.decode_cpu_s,
-        file_bytes=settings.decode_file_bytes,
-    )
-    return PoolConfig(
-        n_children=settings.decode_children,
-        detector=settings.detector,
-        limits=limits,
-        timeout_s=settings.decode_timeout_s,
-        log_level=settings.log_level,
-    )
-
-
-def open_process(settings: Settings, worker_id: str) -> ModelProcess:
-    """The model process of these settings.
+def open_process(
+    settings: Settings, worker_id: str, pool: DecodePool | None = None
+) -> ModelProcess:
+    """The model process of these settings, not yet running.
 
     Raises:
         ModelError: The device is not there.
         OSError: The spool cannot be used.
     """
     spool = Spool(Path(settings.spool_dir))
-    return ModelProcess(settings, JobStore(spool.database_path), spool, worker_id)
+    return ModelProcess(settings, JobStore(spool.database_path), spool, worker_id, pool)

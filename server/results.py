@@ -79,6 +79,9 @@ def write_results(
     made = ResultSource(folder, options, limits, prepared, enhanced, progress)
     progress("encode", 0.0, 1.0)
     voice = voice_of(made)
+    peak = float(np.abs(voice.samples).max(initial=0.0))
+    if peak > 1.0:
+        made.warnings.append(f"the voice peaked at {peak:.2f} times full scale and was turned down")
     wanted = [variant for variant in VARIANTS if variant in options["variants"]]
     outputs: dict[str, str] = {}
     stage_s = {"encode": time.perf_counter() - start, "mux": 0.0}

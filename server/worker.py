@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from server import sandbox
+from server.decode_pool import DecodePool, pool_config
 from server.logs import configure
 from server.settings import Settings, settings_from_environment
 
@@ -28,7 +29,12 @@ def main(arguments: Sequence[str]) -> int:
         worker_id = f"worker_{secrets.token_hex(6)}"
         settings = settings_from_environment()
     configure(settings.log_level)
-    model_process = import_module("server.model_process").open_process(settings, worker_id)
+    pool = None
+    if not settings.stand_in_ms:
+        pool = DecodePool(pool_config(settings))
+        pool.tend()  # its imports run beside ours
+    opening = import_module("server.model_process").open_process
+    model_process = opening(settings, worker_id, pool)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: model_process.drain())
     model_process.run()
