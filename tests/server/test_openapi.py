@@ -1,0 +1,91 @@
+"""Requests made from the OpenAPI document: what it says is what the service answers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+schemathesis = pytest.importorskip("schemathesis")
+from schemathesis.checks import not_a_server_error  # noqa: E402
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.server.live_app import LiveApp, live_app  # noqa: E402
+
+N_EXAMPLES = 8
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+bounded = settings(
+    max_examples=N_EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveApp]:
+    limits = {"min_free_bytes": 0, "max_queued": 10_000, "max_jobs_per_key": 10_000}
+    with live_app(tmp_path_factory.mktemp("app"), **limits) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def address(app: LiveApp) -> str:
+    return f"http://127.0.0.1:{app.port}"
+
+
+def test_every_operation_answers_as_its_document_says(app, address):
+    document = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    headers = {"Authorization": f"Bearer {app.admin}"}
+    n_operations = 0
+    for found in document.get_all_operations():
+        _try_operation(found.ok(), headers)
+        n_operations += 1
+    assert n_operations >= 15
+
+
+def _try_operation(operation: Any, headers: dict[str, str]) -> None:
+    @bounded
+    @given(case=operation.as_strategy())
+    def answers_as_documented(case):
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=120)
+
+    answers_as_documented()
+
+
+def test_every_operation_has_a_summary_and_its_errors(address):
+    document = httpx.get(f"{address}/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            assert operation.get("summary"), where
+            answers = operation["responses"]
+            assert any(status.startswith("2") for status in answers), where
+            for status, answer in answers.items():
+                is_problem = status >= "400" and path != "/v1/health/ready"
+                assert not is_problem or "application/problem+json" in answer["content"], where
+
+
+def test_nothing_is_left_behind(app, address):
+    headers = {"Authorization": f"Bearer {app.admin}"}
+    with httpx.Client(base_url=address, headers=headers, timeout=120) as web:
+        while items := web.get("/v1/jobs?limit=100").json()["items"]:
+            for item in items:
+                assert web.delete(f"/v1/jobs/{item['id']}").status_code == 204
+    assert app.job_ids_when_quiet() == []
