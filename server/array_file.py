@@ -62,7 +62,7 @@ def _write_blocks(descriptor: int, array: NDArray[Any], flush: Any) -> None:
     flush()
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for start in range(0, flat.shape[0], _BLOCK_BYTES):
-        block = memoryview(flat[start : start + _BLOCK_BYTES]).cast("B")
+        block = flat[start : start + _BLOCK_BYTES].data.cast("B")
         while block:
             block = block[os.write(descriptor, block) :]
 

@@ -49,7 +49,7 @@ def open_context(detector: str) -> ChildContext:
     tools.detector.detect([np.zeros((64, 64, 3), np.uint8)])
     figure = matplotlib.figure.Figure()
     figure.text(0.5, 0.5, "fonts are found once")
-    figure.canvas.draw()  # type: ignore[no-untyped-call]
+    figure.canvas.draw()
     return ChildContext(detector, tools)
 
 

@@ -21,7 +21,7 @@ def write_enhanced(path: Path, enhanced: EnhancedClip) -> None:
     sound = enhanced.waveform
     arrays = {"samples": sound.samples}
     if enhanced.mask is not None:
-        arrays["mask"] = enhanced.mask.values  # type: ignore[assignment]
+        arrays["mask"] = enhanced.mask.values
     report = asdict(enhanced.report)
     header = {"rate_hz": sound.sample_rate_hz, "start_s": sound.start_s, "report": report}
     write_arrays(path, arrays, header)

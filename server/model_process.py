@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ class ModelProcess:
         while not self._is_draining.is_set():
             self._turn()
         self._finish(time.monotonic() + self._grace_s())
+        if not self._active:
+            self.batcher.close()
         self.pool.close()
 
     def _turn(self) -> None:
@@ -119,7 +122,7 @@ class ModelProcess:
             self._wake.clear()
         for job_id, control in list(self._active.items()):
             control.stop()
-            self._quietly(lambda job_id=job_id: self._store.give_back(job_id, self._worker_id))
+            self._quietly(partial(self._store.give_back, job_id, self._worker_id))
         self._quietly(lambda: self._seen.flush(self._store))
         self._quietly(lambda: self._store.forget_worker(self._worker_id))
 

@@ -75,7 +75,9 @@ class EnhancerReplica:
             headers["AVSE-Fallback-Reason"] = enhanced.report.reason
         return Response(content, media_type="audio/wav", headers=headers)
 
-    @serve.batch(max_batch_size=_MAX_BATCH, batch_wait_timeout_s=_BATCH_WAIT_S)
+    @serve.batch(  # type: ignore[untyped-decorator]
+        max_batch_size=_MAX_BATCH, batch_wait_timeout_s=_BATCH_WAIT_S
+    )
     async def _enhance(self, clips: list[PreparedClip]) -> list[EnhancedClip]:
         """Clips of several requests through the network together."""
         return await asyncio.to_thread(self._enhancer.enhance_batch, clips, EnhanceOptions())

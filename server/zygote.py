@@ -70,12 +70,13 @@ class Zygote:
     def serve(self) -> None:
         """Fork, end and report children until the model process closes the socket."""
         self._tell({"ready": self._pid})
+        control = self._control.fileno()
         while True:
-            ready, _, _ = select.select([self._control, *self._children], [], [])
+            ready, _, _ = select.select([control, *self._children], [], [])
             for descriptor in ready:
-                if descriptor is not self._control:
+                if descriptor != control:
                     self._reap(descriptor)
-            if self._control in ready and not self._receive():
+            if control in ready and not self._receive():
                 return
 
     def _receive(self) -> bool:
