@@ -11,8 +11,8 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from preprocessing.errors import NoAudioStream, TooLong, TooShort
-from preprocessing.media_limits import BROADCASTS, MediaLimits
+from preprocessing.errors import NoAudioStream, TooLong, TooShort, UnsupportedCodec
+from preprocessing.media_limits import BROADCASTS, MAX_RATE_HZ, MediaLimits
 from preprocessing.media_mono import FirstChannel, MonoMix
 from preprocessing.media_open import (
     PacketDecoder,
@@ -159,6 +159,7 @@ class SoundBuilder:
 
         Raises:
             TooLong: The sound has become longer than the limit.
+            UnsupportedCodec: Its rate is beyond all reason.
         """
         self._set_rate(frame.sample_rate)
         self.n_channels = max(self.n_channels, len(frame.layout.channels))
@@ -201,8 +202,11 @@ class SoundBuilder:
             raise TooLong(self.path, f"at most {self.max_duration_s:g} s", f"{length_s:.0f} s")
 
     def _set_rate(self, source_rate_hz: int) -> None:
-        if source_rate_hz == self._source_rate_hz:
+        if source_rate_hz == self._source_rate_hz > 0:
             return
+        if not 0 < source_rate_hz <= MAX_RATE_HZ:
+            expected = f"at most {MAX_RATE_HZ} samples a second"
+            raise UnsupportedCodec(self.path, expected, f"{source_rate_hz}")
         if self._source_rate_hz:
             self.flush()
             self.warn("rate", "the sound's rate changes on the way")

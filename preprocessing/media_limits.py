@@ -12,6 +12,9 @@ DEMUXERS = (
 DEMUXERS_WITHOUT_ZERO = frozenset({"mp3", "mpeg", "mpegts"})
 """Containers whose first timestamp is arbitrary: the clip's clock starts there."""
 
+MAX_RATE_HZ = 768_000
+"""Samples a second beyond which no sound is; headers that say more lie."""
+
 BROADCASTS = frozenset({"mpeg", "mpegts"})
 """Containers whose clock may jump on the way."""
 

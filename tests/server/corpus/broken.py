@@ -217,7 +217,9 @@ add("wav_size_zero", ".wav", written(wav(_SOUND, size=0)), FINE, errors.TooShort
 add("wav_no_channels", ".wav", written(wav(_SOUND, channels=0)), *DAMAGED)
 add("wav_rate_zero", ".wav", written(wav(_SOUND, rate_hz=0)), *DAMAGED)
 add("wav_rate_4_ghz", ".wav", written(wav(_SOUND, rate_hz=4_000_000_000)), *DAMAGED)
-add("wav_rate_2_ghz", ".wav", written(wav(_SOUND, rate_hz=2_000_000_000)), *DAMAGED)
+add("wav_rate_2_ghz", ".wav", written(wav(_SOUND, rate_hz=2_000_000_000)),
+    errors.UnsupportedCodec)  # fmt: skip
+add("wav_rate_1_mhz", ".wav", written(wav(_SOUND, rate_hz=1_100_000)), errors.UnsupportedCodec)
 add("wav_rate_1_hz", ".wav", written(wav(_SOUND, rate_hz=1)), errors.TooLong, *DAMAGED)
 add("wav_rate_1_hz_short", ".wav", written(wav(_SOUND[:60], rate_hz=1)), FINE, *DAMAGED)
 add("wav_no_bits", ".wav", written(wav(_SOUND, bits=0)), *DAMAGED, errors.UnsupportedCodec)
