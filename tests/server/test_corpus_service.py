@@ -19,6 +19,8 @@ from tests.server.corpus.stopwatch import Stopwatch
 
 PATIENCE_S = 300.0
 ENHANCE = "/v1/audio/enhancements"
+FACES = "/v1/faces"
+NEVER = ("internal", "worker_lost", "sync_timeout", "decode_timeout")
 FEW = (
     "empty", "random", "truncated_mp4", "flipped_40_mkv", "m3u8_to_http", "ffconcat_to_http",
     "sdp_to_udp", "pickle", "no_sound_mp4", "tracks_60", "fps_1000", "size_16384x8192_h264",
@@ -101,12 +103,14 @@ def _is_ready(web: httpx.Client, serving: subprocess.Popen[bytes], log_path: Pat
         return False
 
 
-def _answer(service: Running, case: Case, path: Path) -> httpx.Response:
+def _answer(
+    service: Running, case: Case, path: Path, address: str = ENHANCE, **fields: str
+) -> httpx.Response:
     with path.open("rb") as clip:
         return service.web.post(
-            ENHANCE,
+            address,
             files={"file": (path.name, clip)},
-            data={"audio_track": str(case.audio_track), "output": "wav"},
+            data={"audio_track": str(case.audio_track), **fields},
         )
 
 
@@ -155,6 +159,31 @@ def test_some_cases_are_answered_as_documented(service, corpus, trap, stopwatch)
 @pytest.mark.slow
 def test_every_case_is_answered_as_documented(service, corpus, trap, stopwatch):
     assert _run(list(CASES.values()), service, corpus, stopwatch) == {}
+    _check_left_over(service, corpus, trap)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "fields"),
+    [
+        (ENHANCE, {"output": "mp4", "sample_rate": "input"}),
+        (ENHANCE, {"output": "flac", "sample_rate": "input", "start": "0.05", "end": "0.3"}),
+        (ENHANCE, {"output": "mp3", "mode": "av"}),
+        (FACES, {}),
+    ],
+)
+def test_odd_clips_fare_no_worse_with_other_choices(
+    service, corpus, trap, stopwatch, address, fields
+):
+    faults = {}
+    for case in (case for case in CASES.values() if case.is_fine):
+        with stopwatch.running(f"{case.name} {address} {fields}"):
+            answer = _answer(service, case, corpus.path(case), address, **fields)
+        if answer.status_code != 200:
+            code = answer.json()["code"]
+            if code in NEVER or answer.status_code != CODES[code][0]:
+                faults[case.name] = f"{answer.status_code} {answer.json()['detail']}"
+    assert faults == {}
     _check_left_over(service, corpus, trap)
 
 
