@@ -18,6 +18,7 @@ from server.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINGER_S = 2.0
+_LINGER_IDLE_S = 0.3
 _LINGER_BYTES = 32_000_000
 _QUIET = ("/v1/health/live", "/v1/health/ready", "/metrics")
 _LOG = logging.getLogger("server.access")
@@ -176,7 +177,8 @@ class Exchange:
     async def _swallow(self) -> None:
         n_bytes = 0
         while self._has_body and n_bytes < _LINGER_BYTES:
-            n_bytes += len((await self.receive()).get("body", b""))
+            async with asyncio.timeout(_LINGER_IDLE_S):
+                n_bytes += len((await self.receive()).get("body", b""))
 
 
 def _announces_body(scope: Scope) -> bool:

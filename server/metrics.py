@@ -2,7 +2,14 @@
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.registry import Collector
 
 from server.job_types import STAGES, Observation
@@ -23,6 +30,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """A registry of our own, so that tests can have several."""
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.requests = self._histogram(
             "http_server_request_duration_seconds",

@@ -163,7 +163,8 @@ class FaceTrackView(BaseModel):
     id: int
     start: float = Field(description="Seconds.")
     end: float
-    bbox: list[float] = Field(description="x, y, width, height in pixels.")
+    bbox: list[float] = Field(description="x, y, width, height in pixels, at `time`.")
+    time: float | None = Field(None, description="Seconds; with bbox a `face`: x,y,w,h@t.")
     score: float
     speaking_score: float | None
     thumbnail: str | None = Field(description="A data: URI.")

@@ -41,6 +41,7 @@ _FACES_EXAMPLE = {
             "start": 0.0,
             "end": 2.96,
             "bbox": [108.0, 62.5, 141.0, 170.2],
+            "time": 0.08,
             "score": 0.99,
             "speaking_score": 0.71,
             "thumbnail": "data:image/jpeg;base64,/9j/4AAQ",

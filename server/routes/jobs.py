@@ -12,7 +12,7 @@ from server.answers import POLL_AGAIN_S, accepted, file_answer, job_view, prefer
 from server.auth import User
 from server.dependencies import Parts, Service
 from server.errors import ApiError
-from server.job_types import Event, Job, Kind, Status
+from server.job_types import FINISHED, Event, Job, Kind, Status
 from server.openapi import JOB_EXAMPLE, answer, form_body, problems
 from server.openapi import file_answer as file_schema
 from server.schemas import EnhancementForm, FacesForm, JobForm, JobList, JobView
@@ -162,7 +162,8 @@ async def _follow(service: Service, job: Job, after: int | None) -> AsyncIterato
         for each in events:
             seen = each.id
             yield _sse(each)
-        if service.drain.is_draining:
+        # The job may have ended between the two looks at the store.
+        if service.drain.is_draining or (events and events[-1].name in FINISHED):
             return
         await service.watcher.wait(job.id, job.version, _RECHECK_S)
         found = await to_thread.run_sync(service.store.get, job.id)

@@ -75,26 +75,43 @@ def serving(app: Any) -> Iterator[int]:
         thread.join(timeout=60)
 
 
+@contextmanager
+def run_app(folder: Path, **settings: Any) -> Iterator[Running]:
+    """An app, a worker and a client; keyword arguments are settings."""
+    chosen = {"spool_dir": folder, "min_free_bytes": 0, "key_file": None}
+    app = create_app(Settings(**(chosen | settings)), engine="none")
+    service = app.state.service
+    worker = FakeWorker(service.spool, service.store, "fake", service.catalogue.default_id)
+    with ExitStack() as stack:
+        port = stack.enter_context(serving(app))
+        stack.enter_context(worker)
+        address = f"http://127.0.0.1:{port}"
+        client = stack.enter_context(httpx.Client(base_url=address, timeout=120))
+        yield Running(client, service, worker, port)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start an app; keyword arguments are settings."""
+    """Start an app of one's own; keyword arguments are settings."""
     with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(run_app(tmp_path / "spool", **settings))
 
-        def run(**settings: Any) -> Running:
-            chosen = {"spool_dir": tmp_path / "spool", "min_free_bytes": 0, "key_file": None}
-            app = create_app(Settings(**(chosen | settings)), engine="none")
-            port = stack.enter_context(serving(app))
-            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
-            stack.enter_context(client)
-            service = app.state.service
-            worker = FakeWorker(service.spool, service.store, "fake", service.catalogue.default_id)
-            stack.enter_context(worker)
-            return Running(client, service, worker, port)
 
-        yield run
+@pytest.fixture(scope="session")
+def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One app for all tests that need nothing special."""
+    with run_app(tmp_path_factory.mktemp("shared") / "spool") as found:
+        yield found
 
 
 @pytest.fixture
-def running(start: Start) -> Running:
-    """An app with the settings as they come."""
-    return start()
+def running(shared_app: Running) -> Iterator[Running]:
+    """The shared app without jobs and with a worker that works."""
+    shared_app.worker.seen.clear()
+    yield shared_app
+    shared_app.service.drain.is_draining = False
+    shared_app.worker.go_on()
+    for job_id in shared_app.service.store.all_ids():
+        shared_app.service.store.delete(job_id)
+    for job_id in shared_app.service.spool.job_ids():
+        shared_app.service.spool.delete(job_id)

@@ -155,7 +155,8 @@ def test_one_key_cannot_take_the_whole_queue(start: Start) -> None:
     assert refused.headers["retry-after"]
 
 
-def test_without_a_warm_model_process_calls_do_not_wait(running: Running) -> None:
+def test_without_a_warm_model_process_calls_do_not_wait(start: Start) -> None:
+    running = start()
     running.worker.__exit__(None, None, None)
     running.service.store.forget_worker("fake")
     answer = running.post(URL)

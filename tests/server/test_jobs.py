@@ -134,9 +134,7 @@ def test_the_same_key_gives_the_same_job(store: JobStore) -> None:
     first = store.create(NewJob("enhancement", idempotency_key="k", request_hash="a"))
     again = store.create(NewJob("enhancement", idempotency_key="k", request_hash="a"))
     assert again.id == first.id
-    other = store.create(
-        NewJob("enhancement", owner="else", idempotency_key="k", request_hash="b")
-    )
+    other = store.create(NewJob("enhancement", owner="else", idempotency_key="k", request_hash="b"))
     assert other.id != first.id
     with pytest.raises(IdempotencyMismatch):
         store.create(NewJob("enhancement", idempotency_key="k", request_hash="b"))

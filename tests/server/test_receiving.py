@@ -2,7 +2,6 @@
 
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
@@ -171,7 +170,7 @@ def test_uploads_at_the_same_time_are_few(start: Start) -> None:
         ("../../etc/passwd", "passwd"),
         ("C:\\secret\\take 7.wav", "take 7.wav"),
         ('a"b\r\nSet-Cookie: x.wav', "abSet-Cookie x.wav"),
-        ("ünï – cödé.mp4", "ünï cödé.mp4"),
+        ("ünï + cödé.mp4", "ünï cödé.mp4"),
         ("..", ""),
         ("x" * 300, "x" * 80),
         ("\u202egpj.exe", "gpj.exe"),
@@ -181,9 +180,9 @@ def test_names_are_harmless(given: str, kept: str) -> None:
     assert harmless_name(given) == kept
 
 
-def test_user_names_never_reach_the_disk(running: Running, tmp_path: Path) -> None:
+def test_user_names_never_reach_the_disk(running: Running) -> None:
     running.worker.pause()
     job = running.job(name="../../evil.m3u8")
     folder = running.service.spool.folder(job["id"])
     assert [path.name for path in folder.iterdir()] == ["input"]
-    assert not list(tmp_path.rglob("*evil*"))
+    assert not list(running.service.spool.root.rglob("*evil*"))

@@ -48,8 +48,7 @@ def test_only_names_inside_the_folder_are_files(tmp_path: Path, bad: str) -> Non
 
 
 def test_one_server_for_one_folder(tmp_path: Path) -> None:
-    with Spool(tmp_path).locked():
-        with pytest.raises(SpoolTaken), Spool(tmp_path).locked():
-            pass
+    with Spool(tmp_path).locked(), pytest.raises(SpoolTaken), Spool(tmp_path).locked():
+        pass
     with Spool(tmp_path).locked():
         pass
