@@ -9,6 +9,7 @@ import json
 import threading
 import time
 import wave
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,7 +85,8 @@ class FakeWorker:
                 time.sleep(_POLL_S)
                 continue
             self.seen.append(job)
-            self._work(job)
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                self._work(job)
 
     def _rests(self) -> bool:
         if self._is_paused.is_set():
@@ -105,10 +107,7 @@ class FakeWorker:
 
     def _work(self, job: Job) -> None:
         first = "reference" if job.kind == "evaluation" else "input"
-        try:
-            said = self.spool.input_path(job.id, first).read_bytes()[:64]
-        except FileNotFoundError:  # deleted meanwhile
-            return
+        said = self.spool.input_path(job.id, first).read_bytes()[:64]
         order, _, argument = said.decode("latin-1").strip().partition(" ")
         if order == "DIE":
             self.store.lose_worker(self.worker_id)

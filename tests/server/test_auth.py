@@ -111,12 +111,10 @@ def test_numbers_can_be_kept_from_others(start: Start, key_file: Path) -> None:
 
 
 def test_the_same_idempotency_key_of_two_callers(start: Start, key_file: Path) -> None:
+    keys = [add_key(key_file, name, ["enhance"]) for name in ("a", "b")]
     running = start(key_file=key_file)
     made = {
-        running.post(
-            "/v1/jobs",
-            headers={"X-API-Key": add_key(key_file, name, ["enhance"]), "Idempotency-Key": "k"},
-        ).json()["id"]
-        for name in ("a", "b")
+        running.post("/v1/jobs", headers={"X-API-Key": key, "Idempotency-Key": "k"}).json()["id"]
+        for key in keys
     }
     assert len(made) == 2

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,8 +33,6 @@ uvicorn.Server(config).run()
 @contextmanager
 def server(folder: Path, drain_s: float = 60) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server of its own and its address."""
-    import socket
-
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -110,10 +109,13 @@ def test_kill_9_keeps_every_job(spool: Spool) -> None:
             ]
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-    with server(spool.root) as (_, address), JobStore(spool.database_path) as store:
-        with FakeWorker(spool, store) as worker:
-            for job_id in made:
-                url = f"{address}/v1/jobs/{job_id}"
-                job = httpx.get(url, headers={"Prefer": "wait=60"}, timeout=120).json()
-                assert job["status"] == "succeeded"
+    with (
+        server(spool.root) as (_, address),
+        JobStore(spool.database_path) as store,
+        FakeWorker(spool, store) as worker,
+    ):
+        for job_id in made:
+            url = f"{address}/v1/jobs/{job_id}"
+            job = httpx.get(url, headers={"Prefer": "wait=60"}, timeout=120).json()
+            assert job["status"] == "succeeded"
     assert sorted(job.id for job in worker.seen) == sorted(made)
