@@ -76,4 +76,5 @@ export const submitJob = (fields, options) => upload("/v1/jobs", fields, options
 export const findFaces = (file, options) => upload("/v1/faces", { thumbnails: "true", file }, options);
 export const readJob = (id, options) => json(`/v1/jobs/${id}`, options);
 export const cancelJob = (id) => json(`/v1/jobs/${id}/cancel`, { method: "POST" });
+export const deleteJob = (id) => request(`/v1/jobs/${id}`, { method: "DELETE" });
 export const contentPath = (id, variant) => `/v1/jobs/${id}/content?variant=${variant}`;

@@ -1,6 +1,6 @@
 // The page: choose a clip, choose a face, wait, listen. One section is shown at a time.
 
-import { cancelJob, findFaces, json, key, request, setKey, submitJob } from "./api.js";
+import { cancelJob, deleteJob, findFaces, json, key, request, setKey, submitJob } from "./api.js";
 import { chosenFace, showFaces } from "./faces.js";
 import { follow } from "./follow.js";
 import { ResultView, showDownloads } from "./result.js";
@@ -277,6 +277,19 @@ async function showResult(job) {
   }
 }
 
+async function deleteNow() {
+  try {
+    await deleteJob(state.job.id);
+  } catch (error) {
+    if (error.code !== "not_found") {
+      showError(error, deleteNow);
+      return;
+    }
+  }
+  restart();
+  say("The clip and its results are deleted.");
+}
+
 function restart() {
   state.looking?.abort();
   state.result?.close();
@@ -313,6 +326,7 @@ function wire() {
   at("find-faces").addEventListener("click", lookForFaces);
   at("start").addEventListener("click", start);
   at("cancel").addEventListener("click", cancel);
+  at("delete").addEventListener("click", deleteNow);
   for (const id of ["other", "again", "error-restart"]) at(id).addEventListener("click", restart);
   at("error-retry").addEventListener("click", () => {
     at("error").hidden = true;

@@ -6,11 +6,12 @@ import { SAMPLE_RATE_HZ, drawSound, loudest } from "./views.js";
 import { clock } from "./words.js";
 
 const STEP_S = 2;
+const SHORT_S = 60; // shorter clips show tenths of a second
 const PICTURE_SLACK_S = 0.08;
 const DOWNLOADS = [
   ["audio", "Voice", "sound only"],
   ["video", "Video", "picture with the voice"],
-  ["mask", "Picture of the mask", "what was kept"],
+  ["mask", "Mask", "picture of what was kept"],
   ["report", "Report", "how it was made"],
 ];
 
@@ -125,8 +126,9 @@ export class ResultView {
       this.#views[name]?.moveTo(position);
     }
     at("seek").value = Math.round((1000 * position) / duration);
-    at("seek").setAttribute("aria-valuetext", `${clock(position)} of ${clock(duration)}`);
-    at("time").textContent = `${clock(position)} / ${clock(duration)}`;
+    const time = (value) => clock(value, duration < SHORT_S);
+    at("seek").setAttribute("aria-valuetext", `${time(position)} of ${time(duration)}`);
+    at("time").textContent = `${time(position)} / ${time(duration)}`;
     this.#followWithPicture(position, isPlaying);
     if (isPlaying) this.#frame = requestAnimationFrame(() => this.#update());
   }

@@ -82,9 +82,11 @@ export function seconds(value) {
 }
 
 /** Minutes and seconds, as players show them. */
-export function clock(value) {
-  const whole = Math.max(0, Math.floor(value));
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+export function clock(value, withTenths = false) {
+  const tenths = Math.max(0, Math.floor(10 * value + 1e-6));
+  const rest = Math.floor(tenths / 10) % 60;
+  const text = `${Math.floor(tenths / 600)}:${String(rest).padStart(2, "0")}`;
+  return withTenths ? `${text}.${tenths % 10}` : text;
 }
 
 /** A size in the unit people read on their own device. */

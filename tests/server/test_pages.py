@@ -149,3 +149,28 @@ def test_vendored_files_keep_their_licences():
     assert "BSD 3-Clause" in (FOLDER / "vendor/wavesurfer/LICENSE").read_text()
     assert "Apache License" in (FOLDER / "vendor/swagger-ui/LICENSE").read_text()
     assert (FOLDER / "samples/talking.mp4").stat().st_size < 300_000
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_stands_out_as_wcag_asks(scheme):
+    block = re.findall(r":root \{(.*?)\}", (FOLDER / "style.css").read_text(), re.DOTALL)[scheme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+    pairs = [
+        (ink, paper) for ink in ("ink", "muted", "accent") for paper in ("page", "card", "tint")
+    ]
+    pairs += [("on-accent", "accent"), ("on-accent", "accent-deep"), ("bad", "bad-tint")]
+    pairs += [("ink", "bad-tint"), ("muted", "bad-tint"), ("ink", "warn-tint")]
+    for ink, paper in pairs:
+        lighter, darker = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, f"{ink} on {paper}"
+    for paper in ("page", "card"):  # edges of fields: 3 to 1
+        lighter, darker = sorted((luminance(colours["field"]), luminance(colours[paper])))[::-1]
+        assert (lighter + 0.05) / (darker + 0.05) >= 3, f"field on {paper}"

@@ -196,6 +196,11 @@ def test_before_and_after_by_mouse_and_keys(tab):
     page.locator("#result-title").focus()
     page.keyboard.press(" ")
     page.wait_for_function("() => window.avsePlayer.isPlaying && window.avsePlayer.position > 0.2")
+    assert page.is_visible("#picture")
+    # The picture follows the sound; a busy machine may show it late, never for long.
+    page.wait_for_function(
+        "() => Math.abs(avsePlayer.position - document.getElementById('picture').currentTime) < 0.15"
+    )
     assert page.get_attribute("#play", "aria-label") == "Pause"
     page.keyboard.press(" ")
     assert page.evaluate("window.avsePlayer.isPlaying") is False
@@ -252,6 +257,14 @@ def test_download_is_the_voice(tab):
         tab.page.click(".download[data-variant=audio]")
     assert waiting.value.suggested_filename == "sample-enhanced.wav"
     assert Path(waiting.value.path()).read_bytes()[:4] == b"RIFF"
+
+
+def test_a_clip_can_be_deleted_at_once(tab, site):
+    tab.finish_sample()
+    job = site.last_job()["id"]
+    tab.page.click("#delete")
+    tab.page.wait_for_selector("#choose:not([hidden])")
+    assert httpx.get(f"{site.url}/v1/jobs/{job}").status_code == 404
 
 
 @pytest.mark.parametrize(
