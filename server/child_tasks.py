@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
 import numpy as np
 
 from preprocessing.media import MediaLimits, probe
@@ -16,7 +16,6 @@ from preprocessing.timeline import VIDEO_FPS
 from preprocessing.tracking import TrackingConfig
 from preprocessing.types import Progress
 from server import sandbox
-from server.evaluation_job import evaluate
 from server.face_pictures import write_thumbnails
 from server.prepared_file import PREPARED, write_prepared
 from server.results import write_results
@@ -40,17 +39,23 @@ class ChildContext:
 
 
 def open_context(detector: str) -> ChildContext:
-    """Import, open and use once what children need, so that none of them has to.
+    """Import, open and use once what most children need, so that none of them has to.
 
     Raises:
         ModelError: A network is not there.
     """
     tools = open_tools(detector)
     tools.detector.detect([np.zeros((64, 64, 3), np.uint8)])
-    figure = matplotlib.figure.Figure()
+    return ChildContext(detector, tools)
+
+
+def open_rest() -> None:
+    """Import what is slow and not needed to be ready: pictures, fonts, measures."""
+    import_module("server.evaluation_job")
+    import_module("avse.plots")
+    figure = import_module("matplotlib.figure").Figure()
     figure.text(0.5, 0.5, "fonts are found once")
     figure.canvas.draw()
-    return ChildContext(detector, tools)
 
 
 def limits_of(options: Options) -> MediaLimits:
@@ -112,7 +117,9 @@ def score_pair(
         JobFailed: They cannot be compared.
         MediaError: One of them cannot be read.
     """
-    return evaluate(folder, limits_of(options), progress)
+    evaluate = import_module("server.evaluation_job").evaluate
+    scores: dict[str, Any] = evaluate(folder, limits_of(options), progress)
+    return scores
 
 
 def _stages(progress: Progress) -> Progress:

@@ -76,7 +76,7 @@ class ChildLost(Exception):
 class _Zygote:
     """One running zygote and who waits for which child."""
 
-    process: subprocess.Popen[bytes]
+    child: subprocess.Popen[bytes]
     control: socket.socket
     is_ready: threading.Event = field(default_factory=threading.Event)
     is_gone: threading.Event = field(default_factory=threading.Event)
@@ -117,7 +117,7 @@ class DecodePool:
     @property
     def zygote_pid(self) -> int | None:
         """Process id of the zygote."""
-        return None if self._zygote is None else self._zygote.process.pid
+        return None if self._zygote is None else self._zygote.child.pid
 
     def tend(self) -> None:
         """Start a zygote where there is none; with a growing pause if they die at once."""
@@ -231,20 +231,20 @@ class DecodePool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "server.zygote", str(theirs.fileno())]
-            process = subprocess.Popen(
+            child = subprocess.Popen(
                 [*command, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
-        zygote = _Zygote(process, ours)
+        zygote = _Zygote(child, ours)
         settings = {
             "detector": self._config.detector,
             "limits": asdict(self._config.limits),
             "log_level": self._config.log_level,
         }
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
             stdin.write(json.dumps(settings).encode())
         threading.Thread(target=self._listen, args=(zygote,), daemon=True).start()
         self._not_before_s = time.monotonic() + min(30.0, 0.5 * 2 ** min(self._n_starts, 6))
@@ -263,8 +263,8 @@ class DecodePool:
         zygote.is_gone.set()
 
     def _bury(self, zygote: _Zygote) -> None:
-        zygote.process.kill()
-        zygote.process.wait()
+        zygote.child.kill()
+        zygote.child.wait()
         zygote.is_gone.set()
         zygote.control.close()
 

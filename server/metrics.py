@@ -30,7 +30,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """A registry of our own, so that tests can have several."""
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.requests = self._histogram(
             "http_server_request_duration_seconds",

@@ -265,7 +265,7 @@ def _networks(settings: Settings, shelf: ModelShelf) -> Networks | StandIn:
     return Networks(shelf, settings.device)
 
 
-def open_process(
+def start_worker(
     settings: Settings, worker_id: str, pool: DecodePool | None = None
 ) -> ModelProcess:
     """The model process of these settings, not yet running.

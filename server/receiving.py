@@ -185,8 +185,7 @@ def _too_slow(limit: str) -> ApiError:
 
 
 def _too_large(limits: UploadLimits) -> ApiError:
-    detail = f"expected at most {limits.max_bytes} bytes of files"
-    return ApiError("payload_too_large", detail, param="file")
+    return ApiError("payload_too_large", f"expected {limits.max_bytes} bytes at most", param="file")
 
 
 def _check_room(spool: Spool, n_bytes: int, limits: UploadLimits) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from avse.highband import at_input_rate
 from avse.inference import TOP_BAND_HZ
-from avse.plots import plot_enhancement
 from avse.types import EnhancedClip
 from preprocessing.errors import MediaError, OutputError
 from preprocessing.media import MediaLimits, read_audio, remux_with_audio, write_audio
@@ -199,7 +199,8 @@ def _write_mask(made: ResultSource, voice: Waveform) -> str | None:
     mouth = None if track_id is None else made.prepared.mouths.get(track_id)
     seen = None if made.enhanced.report.path == "audio_only" else mouth
     shown = EnhancedClip(made.enhanced.waveform, made.enhanced.mask, made.enhanced.report, seen)
-    plot_enhancement(made.prepared.audio, shown, made.folder / "mask.png")
+    plots = import_module("avse.plots")  # slow to import, and only jobs need it
+    plots.plot_enhancement(made.prepared.audio, shown, made.folder / "mask.png")
     return "mask.png"
 
 

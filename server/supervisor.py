@@ -61,7 +61,7 @@ class Supervisor:
         self._store = store or JobStore(Spool(settings.spool_dir).database_path)
         self._command = tuple(command)
         self._back_off = back_off
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -71,8 +71,8 @@ class Supervisor:
     @property
     def pid(self) -> int | None:
         """The model process while it lives."""
-        process = self._process
-        return None if process is None or process.returncode is not None else process.pid
+        child = self._child
+        return None if child is None or child.returncode is not None else child.pid
 
     def start(self) -> None:
         """Start the model process and watch it until `stop`."""
@@ -87,15 +87,15 @@ class Supervisor:
         """
         with self._lock:
             self._stopping.set()
-            process = self._process
-        if process is not None:
+            child = self._child
+        if child is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                child.terminate()
         self._thread.join(grace_s)
-        if self._thread.is_alive() and process is not None:
+        if self._thread.is_alive() and child is not None:
             _LOG.warning("the model process did not end in time and is killed")
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                child.kill()
             self._thread.join()
 
     def _watch(self) -> None:
@@ -120,14 +120,14 @@ class Supervisor:
             self.worker_id = f"worker_{secrets.token_hex(6)}"
             self.n_starts += 1
             command = [*self._command, self.worker_id, str(os.getpid())]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-            self._process = process
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+            self._child = child
         # Secrets stay out of the argument list; those of the API alone are not sent.
         text = self._settings.model_dump_json(exclude={"webhook_secret", "key_file"})
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
             stdin.write(text.encode())
-        status = process.wait()
+        status = child.wait()
         self._forget(self.worker_id)
         return status
 

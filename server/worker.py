@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     if not settings.stand_in_ms:
         pool = DecodePool(pool_config(settings))
         pool.tend()  # its imports run beside ours
-    opening = import_module("server.model_process").open_process
+    opening = import_module("server.model_process").start_worker
     model_process = opening(settings, worker_id, pool)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: model_process.drain())

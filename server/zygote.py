@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 65_536
+_IDLE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +56,21 @@ class Zygote:
         control: Connected socket to the model process; messages keep their bounds.
         context: What every child starts with.
         limits: What each child may use.
+        open_rest: Imports what only some children need; called once, when there is time.
     """
 
     def __init__(
-        self, control: socket.socket, context: "ChildContext", limits: ChildLimits
+        self,
+        control: socket.socket,
+        context: "ChildContext",
+        limits: ChildLimits,
+        open_rest: Callable[[], None] = lambda: None,
     ) -> None:
         """Start without children."""
         self._control = control
         self._context = context
         self._limits = limits
+        self._open_rest = open_rest
         self._pid = os.getpid()
         self._children: dict[int, tuple[int, int]] = {}  # pidfd -> (task id, pid)
 
@@ -71,8 +78,12 @@ class Zygote:
         """Fork, end and report children until the model process closes the socket."""
         self._tell({"ready": self._pid})
         control = self._control.fileno()
+        idle_s: float | None = _IDLE_S
         while True:
-            ready, _, _ = select.select([control, *self._children], [], [])
+            ready, _, _ = select.select([control, *self._children], [], [], idle_s)
+            if not ready:
+                self._open_rest()
+                idle_s = None
             for descriptor in ready:
                 if descriptor != control:
                     self._reap(descriptor)
@@ -164,10 +175,11 @@ def main(arguments: Sequence[str]) -> None:
     settings = _read_settings(sys.stdin.read())
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s %(message)s")
     import_module("torch").set_num_threads(1)
-    context = import_module("server.child_tasks").open_context(settings.detector)
+    tasks = import_module("server.child_tasks")
+    context = tasks.open_context(settings.detector)
     gc.freeze()
     with socket.socket(fileno=int(arguments[0])) as control:
-        Zygote(control, context, settings.limits).serve()
+        Zygote(control, context, settings.limits, tasks.open_rest).serve()
 
 
 if __name__ == "__main__":

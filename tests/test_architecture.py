@@ -113,7 +113,9 @@ def test_no_empty_names(path: Path) -> None:
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             words = set(re.sub(r"([a-z])([A-Z])", r"\1_\2", node.name).lower().split("_"))
-            assert not words & (BANNED - {"data"}), f"line {node.lineno}: {node.name}"
+            # "a model process" is a thing of the operating system; "process_clip" says nothing
+            allowed = {"data", "process"} if isinstance(node, ast.ClassDef) else {"data"}
+            assert not words & (BANNED - allowed), f"line {node.lineno}: {node.name}"
         name = {ast.arg: "arg", ast.Name: "id", ast.FunctionDef: "name"}.get(type(node))
         if name and not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
             assert getattr(node, name) not in BANNED, f"{path.name}: {getattr(node, name)}"

@@ -11,7 +11,7 @@ import pytest
 
 from server.job_types import Job
 from server.jobs import JobStore
-from server.model_process import ModelProcess, open_process
+from server.model_process import ModelProcess, start_worker
 from server.spool import Spool
 from tests.media_factory import make_sound
 from tests.server import worker_parts
@@ -50,7 +50,7 @@ class Running:
         self.pool = pool
         self.spool = Spool(self.settings.spool_dir)
         self.store = JobStore(self.spool.database_path)
-        self.process: ModelProcess = open_process(self.settings, WORKER, pool)  # type: ignore[arg-type]
+        self.process: ModelProcess = start_worker(self.settings, WORKER, pool)  # type: ignore[arg-type]
         self._thread = threading.Thread(target=self.process.run)
         self.sound = make_sound(
             root / "sound.wav", np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)

@@ -28,6 +28,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     store.close()
 
 
+@pytest.mark.slow
 def test_killed_at_work_it_comes_back_and_no_job_is_lost(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:

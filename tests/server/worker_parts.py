@@ -16,7 +16,14 @@ from avse.demo import DemoConfig, make_demo_clip
 from models.avse_net import AvseConfig, AvseNet
 from models.visual_tower import VisualTowerConfig
 from models.weights import BundleSpec, save_bundle
-from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo, Waveform
+from preprocessing.types import (
+    FaceTrack,
+    MouthTrack,
+    PreparedClip,
+    SourceInfo,
+    Waveform,
+    no_progress,
+)
 from server.child_tasks import TASKS, ChildContext, open_context
 from server.failures import JobCanceled, JobFailed, failure_of
 from server.job_types import Job, Kind, NewJob
@@ -93,8 +100,8 @@ class InlinePool:
         task: str,
         folder: Path,
         options: Mapping[str, Any],
-        progress: Callable[[str, float, float], None],
-        is_canceled: Callable[[], bool],
+        progress: Callable[[str, float, float], None] = no_progress,
+        is_canceled: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
         self.tasks.append(task)
         if self.failures:

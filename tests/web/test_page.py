@@ -199,7 +199,8 @@ def test_before_and_after_by_mouse_and_keys(tab):
     assert page.is_visible("#picture")
     # The picture follows the sound; a busy machine may show it late, never for long.
     page.wait_for_function(
-        "() => Math.abs(avsePlayer.position - document.getElementById('picture').currentTime) < 0.15"
+        "() => Math.abs(avsePlayer.position"
+        " - document.getElementById('picture').currentTime) < 0.15"
     )
     assert page.get_attribute("#play", "aria-label") == "Pause"
     page.keyboard.press(" ")
