@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import avse
+from avse.commands.batch import batch
 from avse.commands.benchmark import benchmark
 from avse.commands.demo import demo
 from avse.commands.enhance import enhance
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (enhance, faces, demo, benchmark, evaluate, serve):
+for command in (enhance, batch, faces, demo, benchmark, evaluate, serve):
     app.command()(command)
 app.command("models")(list_models)
 app.add_typer(remote_app, name="remote")

@@ -139,20 +139,21 @@ class Enhancer:
         """
         if options.face == "all":
             raise ValueError('face: expected one face for each clip, found "all"')
-        targets = [self._targets(clip, options)[0] for clip in prepared]
-        return self._run(targets, options, progress)
+        targets = [self.targets(clip, options)[0] for clip in prepared]
+        return self.enhance_targets(targets, options, progress)
+
+    def pipeline_for(self, options: EnhanceOptions) -> PipelineConfig:
+        """How `prepare` reads a clip for these options, wherever it is called."""
+        ignores_video = options.mode == "audio_only" or not self.bundle.module.sees
+        return replace(self._pipeline, audio_track=options.audio_track, ignores_video=ignores_video)
 
     def _run_file(
         self, path: Path, out: Path | None, options: EnhanceOptions, progress: Progress
     ) -> list[EnhancedClip]:
         if out is not None:
             check_writable(out)
-        ignores_video = options.mode == "audio_only" or not self.bundle.module.sees
-        pipeline = replace(
-            self._pipeline, audio_track=options.audio_track, ignores_video=ignores_video
-        )
-        prepared = prepare(path, pipeline, progress)
-        results = self._run(self._targets(prepared, options), options, progress)
+        prepared = prepare(path, self.pipeline_for(options), progress)
+        results = self.enhance_targets(self.targets(prepared, options), options, progress)
         if out is None:
             return results
         is_many = len(results) > 1
@@ -161,10 +162,11 @@ class Enhancer:
             for result in results
         ]
 
-    def _targets(self, prepared: PreparedClip, options: EnhanceOptions) -> list[Target]:
+    def targets(self, prepared: PreparedClip, options: EnhanceOptions) -> list[Target]:
         """Whom to listen to, the seconds of the choice put down in the clip's stages.
 
         Raises:
+            FaceNotFound: The face that was asked for is not there.
             BundleInvalid: Lips are insisted on, but the network has no eyes.
         """
         start = time.perf_counter()
@@ -177,10 +179,20 @@ class Enhancer:
         timed = replace(prepared, stage_s=spent)
         return [replace(target, prepared=timed) for target in targets]
 
-    def _run(
-        self, targets: list[Target], options: EnhanceOptions, progress: Progress
+    def enhance_targets(
+        self,
+        targets: Sequence[Target],
+        options: EnhanceOptions = _DEFAULTS,
+        progress: Progress = no_progress,
     ) -> list[EnhancedClip]:
-        """Results in the order of the targets; blind ones may go through a net of their own."""
+        """Enhance what `targets` chose, of any number of clips, together.
+
+        Returns:
+            Results in the order of the targets; blind ones may go through a net of their own.
+
+        Raises:
+            BundleNotFound: The bundle names another for blind clips that is not there.
+        """
         blind = self._blind_bundle(targets)
         results: dict[int, EnhancedClip] = {}
         for bundle in (self.bundle,) if blind is self.bundle else (self.bundle, blind):
@@ -194,7 +206,7 @@ class Enhancer:
             results.update(zip(chosen, clips, strict=True))
         return [results[index] for index in range(len(targets))]
 
-    def _blind_bundle(self, targets: list[Target]) -> Bundle:
+    def _blind_bundle(self, targets: Sequence[Target]) -> Bundle:
         """The network for clips without any visible mouth, opened when first needed.
 
         Raises:
