@@ -14,9 +14,9 @@ from server.job_types import Job
 from server.jobs import JobStore
 from server.keys import Caller, KeyRing
 from server.metrics import Metrics
-from server.receiving import UploadSlots
 from server.settings import Settings
 from server.spool import Spool
+from server.upload_slots import UploadSlots
 
 WORKER_SILENCE_S = 15.0
 

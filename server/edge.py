@@ -49,6 +49,7 @@ class Edge:
         self._drain.n_in_flight += 1
         try:
             await self._guarded(exchange)
+            await exchange.end_head()
         finally:
             self._drain.n_in_flight -= 1
             self._note(exchange)
@@ -92,8 +93,9 @@ class Exchange:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Choose the request id: the client's if it is harmless."""
-        self.scope = scope
+        """Choose the request id: the client's if it is harmless; a HEAD is a GET cut short."""
+        self._is_head = scope["method"] == "HEAD"
+        self.scope = scope = {**scope, "method": "GET"} if self._is_head else scope
         self._receive = receive
         self._send = send
         asked = Headers(scope=scope).get("x-request-id", "")
@@ -109,7 +111,9 @@ class Exchange:
     @property
     def method(self) -> str:
         """The method, if it is a common one: a label must not be anything a client makes up."""
-        known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        if self._is_head:
+            return "HEAD"
+        known = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
         return self.scope["method"] if self.scope["method"] in known else "_OTHER"
 
     @property
@@ -135,10 +139,17 @@ class Exchange:
             if not message.get("more_body", False):
                 await self._send_problem(self._replaced)
             return
+        if message["type"] == "http.response.body" and self._is_head:
+            raise ClientDisconnect  # the headers were all it wanted: what streams may stop
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             await self._end(message)
             return
         await self._send(message)
+
+    async def end_head(self) -> None:
+        """Send the empty body of the answer to a HEAD."""
+        if self._is_head and self.has_started:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def answer(self, error: ApiError) -> None:
         """Send an error."""

@@ -96,12 +96,19 @@ class ApiError(Exception):
 def problem(error: ApiError, request: Request) -> JSONResponse:
     """The error as `application/problem+json`, with the members OpenAI clients look for."""
     request_id = request.scope.get("state", {}).get("request_id", "")
-    body: dict[str, Any] = {
+    body = problem_members(error, request.url.path, request_id)
+    request.scope.setdefault("state", {})["problem_code"] = error.code
+    return JSONResponse(body, error.status, headers=error.headers, media_type=PROBLEM_TYPE)
+
+
+def problem_members(error: ApiError, instance: str, request_id: str) -> dict[str, Any]:
+    """What a problem says."""
+    return {
         "type": f"urn:avse:problem:{error.code}",
         "title": CODES[error.code][1],
         "status": error.status,
         "detail": error.detail,
-        "instance": request.url.path,
+        "instance": instance,
         "code": error.code,
         "param": error.param,
         "request_id": request_id,
@@ -112,8 +119,6 @@ def problem(error: ApiError, request: Request) -> JSONResponse:
             "code": error.code,
         },
     }
-    request.scope.setdefault("state", {})["problem_code"] = error.code
-    return JSONResponse(body, error.status, headers=error.headers, media_type=PROBLEM_TYPE)
 
 
 def _family(status: int) -> str:

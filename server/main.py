@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 import avse
 from server.catalogue import Catalogue
@@ -29,10 +31,10 @@ from server.logs import configure
 from server.maintenance import repeat, start_clean, tidy_once, webhook_round
 from server.metrics import Metrics
 from server.openapi import as_problem_json
-from server.receiving import UploadSlots
 from server.routes import analysis, enhancements, health, jobs, models
 from server.settings import Settings, settings_from_environment
 from server.spool import Spool
+from server.upload_slots import UploadSlots
 
 _PAGES = "server.routes.pages"
 _WORKER_GRACE_S = 5.0
@@ -58,6 +60,7 @@ def create_app(
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address would be made from a header of the client
         lifespan=_lifespan(service, engine),
     )
     app.state.service = service
@@ -90,7 +93,21 @@ def make_service(settings: Settings) -> Service:
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
-    return problem(as_api_error(error), request)
+    found = as_api_error(error)
+    if found.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        found.headers["Allow"] = ", ".join(_allowed_methods(request))
+    return problem(found, request)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Those of every route of this path; the framework names the first route's alone."""
+    found = {
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _document(app: FastAPI) -> Any:

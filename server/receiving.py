@@ -6,6 +6,7 @@ Starlette's form parser would keep a copy in a temporary file and look at sizes 
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ class UploadLimits:
         max_fields: Fields that are not files.
         max_field_bytes: Name and value of one field.
         idle_s: Silence of the client.
+        min_bytes_s: Bytes a second it must send, once twice `idle_s` have passed.
         total_s: The whole upload.
         min_free_bytes: Room that stays free on the disk.
     """
@@ -42,35 +44,9 @@ class UploadLimits:
     max_fields: int = 20
     max_field_bytes: int = 4096
     idle_s: float = 15.0
+    min_bytes_s: float = 0.0
     total_s: float = 900.0
     min_free_bytes: int = 0
-
-
-class UploadSlots:
-    """How many uploads may come in at one time.
-
-    Args:
-        limit: That many.
-    """
-
-    def __init__(self, limit: int) -> None:
-        """All are free."""
-        self._limit = limit
-        self.n_taken = 0
-
-    def enter(self) -> None:
-        """Take one.
-
-        Raises:
-            ApiError: `queue_full`, none is free.
-        """
-        if self.n_taken >= self._limit:
-            raise ApiError("queue_full", f"{self._limit} uploads are coming in already")
-        self.n_taken += 1
-
-    def leave(self) -> None:
-        """Give it back."""
-        self.n_taken -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +141,8 @@ async def receive_form(
 
 async def _chunks(request: Request, limits: UploadLimits) -> AsyncIterator[bytes]:
     stream = request.stream()
-    n_left = limits.max_bytes + _OVERHEAD_BYTES  # what lies around the parts counts too
+    n_left = max_left = limits.max_bytes + _OVERHEAD_BYTES  # what lies around the parts counts too
+    start_s = time.monotonic()
     while True:
         try:
             async with asyncio.timeout(limits.idle_s):
@@ -177,6 +154,9 @@ async def _chunks(request: Request, limits: UploadLimits) -> AsyncIterator[bytes
         n_left -= len(chunk)
         if n_left < 0:
             raise _too_large(limits)
+        spent_s = time.monotonic() - start_s
+        if spent_s > 2 * limits.idle_s and max_left - n_left < limits.min_bytes_s * spent_s:
+            raise _too_slow(f"{limits.min_bytes_s:g} bytes a second would take")
         yield chunk
 
 

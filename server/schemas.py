@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _FACE = re.compile(
-    r"auto|largest|\d{1,4}|\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}@\d{1,5}(\.\d{1,6})?"
+    r"auto|largest|\d{1,4}|\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}@\d{1,5}(\.\d{1,6})?",
+    re.ASCII,
 )
 _Seconds = Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)]
 

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     max_field_bytes: int = Field(default=4096, gt=0, description="Size of one form field.")
     max_uploads: int = Field(default=64, gt=0, description="Uploads received at the same time.")
     receive_idle_s: float = Field(default=15.0, gt=0, description="Silence of an uploading client.")
+    receive_min_bytes_s: float = Field(
+        default=1000.0, ge=0, description="Bytes a second of an upload, after twice that silence."
+    )
     receive_max_s: float = Field(default=900.0, gt=0, description="Whole time of one upload.")
     min_free_bytes: int = Field(
         default=256 * _MB, ge=0, description="Disk that uploads leave free."

@@ -115,6 +115,7 @@ def _limits(service: Service, submission: Submission) -> UploadLimits:
         max_fields=settings.max_fields,
         max_field_bytes=settings.max_field_bytes,
         idle_s=settings.receive_idle_s,
+        min_bytes_s=settings.receive_min_bytes_s,
         total_s=settings.receive_max_s,
         min_free_bytes=settings.min_free_bytes,
     )

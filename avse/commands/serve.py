@@ -20,6 +20,8 @@ def serve(
         factory=True,
         host=host,
         port=port,
+        http="server.protocol:PatientProtocol",
+        ws="none",
         # The app logs requests itself, as JSON and without paths.
         log_config=None,
         access_log=False,

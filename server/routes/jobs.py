@@ -28,7 +28,7 @@ _LAST_NUMBER = 2**31
 _LONGEST_NUMBER = 20  # digits; int() itself refuses some thousands of them
 _LONGEST_ID = 64
 
-JobId = Annotated[str, Path(max_length=_LONGEST_ID, examples=[JOB_EXAMPLE["id"]])]
+JobId = Annotated[str, Path(examples=[JOB_EXAMPLE["id"]])]
 Variant = Literal["audio", "video", "input_audio", "mask", "report"]
 
 

@@ -25,7 +25,7 @@ _EXAMPLE = {
     "is_default": True,
 }
 _LOADING_EXAMPLE = {**_EXAMPLE, "status": "loading"}
-ModelId = Annotated[str, Path(max_length=100, examples=["avse-mmtm"])]
+ModelId = Annotated[str, Path(examples=["avse-mmtm"])]
 
 
 @router.get(

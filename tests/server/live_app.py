@@ -13,9 +13,16 @@ import uvicorn
 from server.dependencies import Service
 from server.keys import add_key
 from server.main import create_app
+from server.protocol import PatientProtocol
 from server.settings import Settings
 from tests.server.fake_worker import FakeWorker
 from tests.server.raw_http import PATIENCE_S
+
+
+class Protocol(PatientProtocol):
+    """As in the service, with less patience."""
+
+    head_s = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,13 @@ def live_app(folder: Path, **choices: Any) -> Iterator[LiveApp]:
     app = create_app(settings, engine="none")
     service: Service = app.state.service
     config = uvicorn.Config(
-        app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        app,
+        port=0,
+        http=Protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

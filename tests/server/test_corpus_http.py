@@ -9,13 +9,13 @@ import pytest
 from server.errors import CODES
 from tests.server.corpus.http_cases import (
     ENHANCE,
-    HTTP_CASES,
     IDLE_LIMIT_S,
     JOBS,
     SYNC_LIMIT_BYTES,
     HttpCase,
     Keys,
 )
+from tests.server.corpus.http_more import ALL_CASES
 from tests.server.corpus.stopwatch import Stopwatch
 from tests.server.live_app import LiveApp, live_app
 from tests.server.raw_http import Answer, exchange, form, joined, part, request, send_and_leave
@@ -48,10 +48,10 @@ def stopwatch(request: pytest.FixtureRequest) -> Iterator[Stopwatch]:
 
 
 def test_there_are_as_many_cases_as_promised():
-    assert len(HTTP_CASES) >= N_CASES_PROMISED
+    assert len(ALL_CASES) >= N_CASES_PROMISED
 
 
-@pytest.mark.parametrize("case", HTTP_CASES.values(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CASES.values(), ids=lambda case: case.name)
 def test_is_answered_as_documented(app, case, stopwatch):
     sent = case.send(Keys(app.alice, app.bob, app.admin))
     with stopwatch.running(case.name):

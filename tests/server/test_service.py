@@ -115,7 +115,7 @@ def test_metadata(running: Running) -> None:
     [
         ("GET", "/nothing", 404, "not_found"),
         ("PUT", "/v1/jobs", 405, "invalid_request"),
-        ("GET", "/v1/jobs/" + "x" * 100, 422, "invalid_request"),
+        ("GET", "/v1/jobs/" + "x" * 100, 404, "not_found"),
         ("GET", "/v1/jobs?limit=x", 422, "invalid_request"),
         ("BREW", "/v1/models", 405, "invalid_request"),
     ],

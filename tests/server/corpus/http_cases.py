@@ -10,7 +10,7 @@ ENHANCE = "/v1/audio/enhancements"
 JOBS = "/v1/jobs"
 NO_JOB = f"{JOBS}/job_{'0' * 24}"
 SYNC_LIMIT_BYTES = 400_000
-IDLE_LIMIT_S = 2.0
+IDLE_LIMIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +49,30 @@ class HttpCase:
 HTTP_CASES: dict[str, HttpCase] = {}
 
 
-def _add(name: str, send: Callable[[Keys], Sent], *statuses: int, **more: object) -> None:
+def add(name: str, send: Callable[[Keys], Sent], *statuses: int, **more: object) -> None:
+    """Register one case."""
     if name in HTTP_CASES:
         raise ValueError(f"case {name} is there twice")
     HTTP_CASES[name] = HttpCase(name, send, frozenset(statuses), **more)  # type: ignore[arg-type]
 
 
-def _get(name: str, path: str, *statuses: int, code: str = "", **headers: str) -> None:
+def get(name: str, path: str, *statuses: int, code: str = "", **headers: str) -> None:
+    """Register a GET with alice's key."""
     pairs = [(key.replace("_", "-"), value) for key, value in headers.items()]
-    _add(name, lambda k: request("GET", path, headers=pairs, key=k.alice), *statuses,
+    add(name, lambda k: request("GET", path, headers=pairs, key=k.alice), *statuses,
          code=code, method="GET")  # fmt: skip
 
 
-def _post(name: str, body: bytes, *statuses: int, code: str = "invalid_request",
+def post(name: str, body: bytes, *statuses: int, code: str = "invalid_request",
           path: str = ENHANCE, **headers: str) -> None:  # fmt: skip
+    """Register a POST of a form with alice's key."""
     pairs = [(key.replace("_", "-"), value) for key, value in headers.items()]
-    _add(name, lambda k: request("POST", path, body, pairs, k.alice), *statuses, code=code)
+    add(name, lambda k: request("POST", path, body, pairs, k.alice), *statuses, code=code)
 
 
-def _bytes(name: str, sent: bytes | list[Piece], *statuses: int) -> None:
-    _add(name, lambda _: sent, *statuses, is_outside=True)
+def raw(name: str, sent: bytes | list[Piece], *statuses: int) -> None:
+    """Register bytes that need not be a request."""
+    add(name, lambda _: sent, *statuses, is_outside=True)
 
 
 # --- who asks ----------------------------------------------------------------------------------
@@ -88,12 +92,12 @@ for _name, _headers in (
     ("two_authorizations", (("Authorization", "Bearer a"), ("Authorization", "Bearer b"))),
     ("cookie_instead_of_key", (("Cookie", "key=a"),)),
 ):
-    _add(f"auth_{_name}", _with(*_headers), 401, code="unauthenticated", method="GET")
-_add("auth_key_in_the_address", lambda k: request("GET", f"{JOBS}?key={k.alice}"), 401,
+    add(f"auth_{_name}", _with(*_headers), 401, code="unauthenticated", method="GET")
+add("auth_key_in_the_address", lambda k: request("GET", f"{JOBS}?key={k.alice}"), 401,
      code="unauthenticated", method="GET")  # fmt: skip
-_add("auth_load_without_scope", lambda k: request("POST", "/v1/models/avse-mmtm/load", key=k.alice),
+add("auth_load_without_scope", lambda k: request("POST", "/v1/models/avse-mmtm/load", key=k.alice),
      403, code="forbidden")  # fmt: skip
-_add("auth_upload_without_key", lambda _: request("POST", ENHANCE, form()), 401,
+add("auth_upload_without_key", lambda _: request("POST", ENHANCE, form()), 401,
      code="unauthenticated")  # fmt: skip
 
 # --- fields ------------------------------------------------------------------------------------
@@ -126,73 +130,71 @@ for _name, _fields in (
     ("end_before_start", {"start": "5", "end": "4"}),
     ("end_inf", {"end": "inf"}),
 ):
-    _post(f"field_{_name}", form(**_fields), 422)
-_post("field_unknown", form(nosuch="1"), 400)
-_post("field_named_like_a_method", form(__class__="1"), 400)
-_post("field_with_zero_byte", form(mode="auto\0"), 400)
-_post("field_not_utf8", joined([part("mode", b"\xff\xfe"), part("file", b"x", "a")]), 400)
-_post("field_twice", joined([part("mode", "auto"), part("mode", "av"), part("file", b"x", "a")]),
+    post(f"field_{_name}", form(**_fields), 422)
+post("field_unknown", form(nosuch="1"), 400)
+post("field_named_like_a_method", form(__class__="1"), 400)
+post("field_with_zero_byte", form(mode="auto\0"), 400)
+post("field_not_utf8", joined([part("mode", b"\xff\xfe"), part("file", b"x", "a")]), 400)
+post("field_twice", joined([part("mode", "auto"), part("mode", "av"), part("file", b"x", "a")]),
       400)  # fmt: skip
-_post("field_of_5_kb", form(model="m" * 5_000), 413, code="payload_too_large")
-_post("fields_21", joined([*(part(f"f{n}", "x") for n in range(21)), part("file", b"x", "a")]), 400)
-_post("fields_10000", joined([part(f"f{n}", "x") for n in range(5_000)]), 400)
-_post("field_name_of_3_kb", joined([part("n" * 3_000, "x"), part("file", b"x", "a")]), 400)
-_post("model_unknown", form(model="gpt-9"), 404, code="model_not_found")
-_post("model_path", form(model="../../../etc/passwd"), 404, code="model_not_found")
-_post("model_of_detector", form(model="face-detector"), 404, code="model_not_found")
-_post("file_missing", joined([part("mode", "auto")]), 400)
-_post("file_as_text", joined([part("file", "x")]), 400)
-_post("file_twice", joined([part("file", b"x", "a"), part("file", b"y", "b")]), 400)
-_post("file_empty", form(b""), 422, code="undecodable")
-_post("file_unknown", joined([part("file", b"x", "a"), part("other", b"x", "b")]), 400)
-_post("job_kind_unknown", form(kind="mining"), 422, path=JOBS)
-_post("job_kind_of_a_head", form(kind="gestures"), 404, path=JOBS, code="head_not_configured")
-_post("job_metadata_no_json", form(metadata="{"), 422, path=JOBS)
-_post("job_metadata_list", form(metadata="[1]"), 422, path=JOBS)
-_post("job_metadata_deep", form(metadata="[" * 4_000), 422, path=JOBS)
-_post("job_metadata_deep_object", form(metadata='{"a":' * 800), 422, path=JOBS)
-_post("job_metadata_nan", form(metadata='{"a":NaN}'), 422, path=JOBS)
-_post("job_metadata_lone_surrogate", form(metadata='{"a":"\\ud800"}'), 422, path=JOBS)
-_post("job_webhook_private", form(webhook_url="http://127.0.0.1:1/"), 400, path=JOBS)
-_post("job_webhook_file", form(webhook_url="file:///etc/passwd"), 400, path=JOBS)
-_post("job_idempotency_key_empty", form(), 400, 422, path=JOBS, Idempotency_Key="")
-_post("job_idempotency_key_long", form(), 400, 422, path=JOBS, Idempotency_Key="k" * 300)
-_post("job_idempotency_key_tab", form(), 400, 422, path=JOBS, Idempotency_Key="a\tb")
-_post("evaluation_without_estimate", joined([part("reference", b"x", "a")]), 400,
+post("field_of_5_kb", form(model="m" * 5_000), 413, code="payload_too_large")
+post("fields_21", joined([*(part(f"f{n}", "x") for n in range(21)), part("file", b"x", "a")]), 400)
+post("fields_10000", joined([part(f"f{n}", "x") for n in range(5_000)]), 400)
+post("field_name_of_3_kb", joined([part("n" * 3_000, "x"), part("file", b"x", "a")]), 400)
+post("model_unknown", form(model="gpt-9"), 404, code="model_not_found")
+post("model_path", form(model="../../../etc/passwd"), 404, code="model_not_found")
+post("model_of_detector", form(model="face-detector"), 404, code="model_not_found")
+post("file_missing", joined([part("mode", "auto")]), 400)
+post("file_as_text", joined([part("file", "x")]), 400)
+post("file_twice", joined([part("file", b"x", "a"), part("file", b"y", "b")]), 400)
+post("file_empty", form(b""), 422, code="undecodable")
+post("file_unknown", joined([part("file", b"x", "a"), part("other", b"x", "b")]), 400)
+post("job_kind_unknown", form(kind="mining"), 422, path=JOBS)
+post("job_kind_of_a_head", form(kind="gestures"), 404, path=JOBS, code="head_not_configured")
+post("job_metadata_no_json", form(metadata="{"), 422, path=JOBS)
+post("job_metadata_list", form(metadata="[1]"), 422, path=JOBS)
+post("job_metadata_deep", form(metadata="[" * 4_000), 422, path=JOBS)
+post("job_metadata_deep_object", form(metadata='{"a":' * 800), 422, path=JOBS)
+post("job_metadata_nan", form(metadata='{"a":NaN}'), 422, path=JOBS)
+post("job_metadata_lone_surrogate", form(metadata='{"a":"\\ud800"}'), 422, path=JOBS)
+post("job_webhook_private", form(webhook_url="http://127.0.0.1:1/"), 400, path=JOBS)
+post("job_webhook_file", form(webhook_url="file:///etc/passwd"), 400, path=JOBS)
+post("job_idempotency_key_empty", form(), 400, 422, path=JOBS, Idempotency_Key="")
+post("job_idempotency_key_long", form(), 400, 422, path=JOBS, Idempotency_Key="k" * 300)
+post("job_idempotency_key_tab", form(), 400, 422, path=JOBS, Idempotency_Key="a\tb")
+post("evaluation_without_estimate", joined([part("reference", b"x", "a")]), 400,
       path="/v1/evaluations")  # fmt: skip
-_post("faces_thumbnails_unknown", form(thumbnails="perhaps"), 422, path="/v1/faces")
+post("faces_thumbnails_unknown", form(thumbnails="perhaps"), 422, path="/v1/faces")
 
 # --- multipart ---------------------------------------------------------------------------------
 _TYPE = "multipart/form-data"
-_post("multipart_no_boundary", form(), 400, Content_Type=_TYPE)
-_post("multipart_empty_boundary", form(), 400, Content_Type=f"{_TYPE}; boundary=")
-_post("multipart_other_boundary", form(), 400, Content_Type=f"{_TYPE}; boundary=xyz")
-_post("multipart_boundary_of_10_kb", form(), 400, Content_Type=f"{_TYPE}; boundary={'b' * 10_000}")
-_post("multipart_boundary_not_ascii", form(), 400, Content_Type=f"{_TYPE}; boundary=\xe9")
-_post("multipart_two_boundaries", form(), 400, 200, code="",
+post("multipart_no_boundary", form(), 400, Content_Type=_TYPE)
+post("multipart_empty_boundary", form(), 400, Content_Type=f"{_TYPE}; boundary=")
+post("multipart_other_boundary", form(), 400, Content_Type=f"{_TYPE}; boundary=xyz")
+post("multipart_boundary_of_10_kb", form(), 400, Content_Type=f"{_TYPE}; boundary={'b' * 10_000}")
+post("multipart_boundary_not_ascii", form(), 400, Content_Type=f"{_TYPE}; boundary=\xe9")
+post("multipart_two_boundaries", form(), 400, 200, code="",
       Content_Type=f"{_TYPE}; boundary=a; boundary={BOUNDARY.decode()}")  # fmt: skip
-_post("type_json", b'{"file": "x"}', 415, Content_Type="application/json")
-_post("type_urlencoded", b"file=x", 415, Content_Type="application/x-www-form-urlencoded")
-_post("type_media", b"RIFF", 415, Content_Type="audio/wav")
-_post("type_empty", form(), 415, Content_Type="")
-_post("type_nonsense", form(), 415, Content_Type=";;;=,")
-_post("multipart_no_body", b"", 400)
-_post("multipart_only_the_end", b"--" + BOUNDARY + b"--\r\n", 400)
-_post("multipart_no_end", form()[:-20], 400)
-_post("multipart_no_part_end", form().split(b"\r\n--")[0], 400)
-_post("multipart_part_without_name",
+post("type_json", b'{"file": "x"}', 415, Content_Type="application/json")
+post("type_urlencoded", b"file=x", 415, Content_Type="application/x-www-form-urlencoded")
+post("type_media", b"RIFF", 415, Content_Type="audio/wav")
+post("type_empty", form(), 415, Content_Type="")
+post("type_nonsense", form(), 415, Content_Type=";;;=,")
+post("multipart_no_body", b"", 400)
+post("multipart_only_the_end", b"--" + BOUNDARY + b"--\r\n", 400)
+post("multipart_no_end", form()[:-20], 400)
+post("multipart_no_part_end", form().split(b"\r\n--")[0], 400)
+post("multipart_part_without_name",
       joined([b"Content-Disposition: form-data\r\n\r\nx"]), 400)  # fmt: skip
-_post("multipart_part_without_headers", joined([b"\r\n\r\nx"]), 400)
-_post("multipart_disposition_nonsense", joined([b"Content-Disposition: ;;;=\r\n\r\nx"]), 400)
-_post("multipart_header_of_100_kb", joined([b"X-A: " + b"a" * 100_000 + b"\r\n\r\nx"]), 400)
-_post("multipart_1000_headers", joined([b"X-A: a\r\n" * 1_000 + b"\r\nx"]), 400)
-_post("multipart_noise", bytes(range(256)) * 40, 400)
-_post(
-    "multipart_words_before_and_after", b"hello\r\n" + form() + b"bye\r\n" * 50, 200, 400, code=""
-)
-_post("multipart_100_kb_after_the_end", form() + b"x" * 100_000, 200, 400, code="")
-_post("multipart_gzip", form(), 200, 400, 415, code="", Content_Encoding="gzip")
-_post("file_too_large", form(b"x" * (SYNC_LIMIT_BYTES + 1)), 413, code="payload_too_large")
+post("multipart_part_without_headers", joined([b"\r\n\r\nx"]), 400)
+post("multipart_disposition_nonsense", joined([b"Content-Disposition: ;;;=\r\n\r\nx"]), 400)
+post("multipart_header_of_100_kb", joined([b"X-A: " + b"a" * 100_000 + b"\r\n\r\nx"]), 400)
+post("multipart_1000_headers", joined([b"X-A: a\r\n" * 1_000 + b"\r\nx"]), 400)
+post("multipart_noise", bytes(range(256)) * 40, 400)
+post("multipart_words_before_and_after", b"hello\r\n" + form() + b"bye\r\n" * 50, 200, 400, code="")
+post("multipart_100_kb_after_the_end", form() + b"x" * 100_000, 200, 400, code="")
+post("multipart_gzip", form(), 200, 400, 415, code="", Content_Encoding="gzip")
+post("file_too_large", form(b"x" * (SYNC_LIMIT_BYTES + 1)), 413, code="payload_too_large")
 
 for _index, _file_name in enumerate((
     "../../../etc/passwd", "C:\\\\boot.ini", "a\\0b.wav", "", ".", "..", "con", "-rf", "a" * 3_000,
@@ -200,11 +202,11 @@ for _index, _file_name in enumerate((
         "utf-8", "surrogatepass").decode("utf-8", "surrogateescape"), "\U0001f600.mp4",
     "a%0d%0aSet-Cookie: b=c", "<script>.wav", "' OR 1=1", "input", "jobs.sqlite3",
 )):  # fmt: skip
-    _post(f"file_name_{_index}", form(file_name=_file_name), 200, code="")
-_post("file_name_with_header_inside",
+    post(f"file_name_{_index}", form(file_name=_file_name), 200, code="")
+post("file_name_with_header_inside",
       joined([b'Content-Disposition: form-data; name="file"; filename="a"\r\nX-B: c"\r\n\r\nx']),
       200, 400, code="")  # fmt: skip
-_post("file_name_star",
+post("file_name_star",
       joined([b"Content-Disposition: form-data; name=\"file\"; filename*=utf-8''%e2%82%ac%ff\r\n"
               b"\r\nx"]), 200, 400, code="")  # fmt: skip
 
@@ -215,43 +217,43 @@ def _chunks(body: bytes, *headers: tuple[str, str]) -> Callable[[Keys], bytes]:
     return lambda k: request("POST", ENHANCE, chunked(body), given, k.alice)
 
 
-_add("chunked_good", _chunks(form()), 200)
-_add("chunked_over_the_limit", _chunks(form(b"x" * (SYNC_LIMIT_BYTES + 200_000))), 413,
+add("chunked_good", _chunks(form()), 200)
+add("chunked_over_the_limit", _chunks(form(b"x" * (SYNC_LIMIT_BYTES + 200_000))), 413,
      code="payload_too_large")  # fmt: skip
-_add("chunked_preamble_over_the_limit",
+add("chunked_preamble_over_the_limit",
      _chunks(b"x" * (SYNC_LIMIT_BYTES + 600_000) + form()), 413, 400)  # fmt: skip
-_add("chunked_epilogue_over_the_limit",
+add("chunked_epilogue_over_the_limit",
      _chunks(form() + b"x" * (SYNC_LIMIT_BYTES + 600_000)), 413)  # fmt: skip
-_add("length_over_the_limit", lambda k: request(
+add("length_over_the_limit", lambda k: request(
     "POST", ENHANCE, b"", [("Content-Length", "99999999999")], k.alice), 413,
     code="payload_too_large")  # fmt: skip
-_add("length_beyond_numbers", lambda k: request(
+add("length_beyond_numbers", lambda k: request(
     "POST", ENHANCE, b"", [("Content-Length", "9" * 19)], k.alice), 413,
     code="payload_too_large")  # fmt: skip
-_add("length_too_small", lambda k: request(
+add("length_too_small", lambda k: request(
     "POST", ENHANCE, form(), [("Content-Length", "40")], k.alice), 400)  # fmt: skip
-_add("length_too_large_then_silence", lambda k: [request(
+add("length_too_large_then_silence", lambda k: [request(
     "POST", ENHANCE, form(), [("Content-Length", str(len(form()) + 50))], k.alice)],
     200, 400, 408)  # fmt: skip
-_add("body_stops", lambda k: [request("POST", ENHANCE, form(b"x" * 1000), key=k.alice)[:-500]],
+add("body_stops", lambda k: [request("POST", ENHANCE, form(b"x" * 1000), key=k.alice)[:-500]],
      408, code="invalid_request")  # fmt: skip
-_add("body_never_comes", lambda k: [request(
+add("body_never_comes", lambda k: [request(
     "POST", ENHANCE, b"", [("Content-Length", "1000")], k.alice)], 408)  # fmt: skip
-_add("expect_continue", lambda k: request(
+add("expect_continue", lambda k: request(
     "POST", ENHANCE, form(), [("Expect", "100-continue")], k.alice), 200)  # fmt: skip
-_bytes(
+raw(
     "chunk_size_nonsense",
     b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     400,
     401,
 )
-_bytes("length_below_zero", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", 400)
-_bytes("length_words", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: many\r\n\r\n", 400)
-_bytes("two_lengths", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+raw("length_below_zero", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", 400)
+raw("length_words", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: many\r\n\r\n", 400)
+raw("two_lengths", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
        b"Content-Length: 6\r\n\r\nhello", 400)  # fmt: skip
-_bytes("length_and_chunked", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+raw("length_and_chunked", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, 401)  # fmt: skip
-_bytes("encoding_unknown", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: zip\r\n\r\n",
+raw("encoding_unknown", b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: zip\r\n\r\n",
        400, 501)  # fmt: skip
 
 # --- addresses and methods ---------------------------------------------------------------------
@@ -277,51 +279,52 @@ for _name, _path in (
     ("events_of_unknown", f"{NO_JOB}/events"),
     ("after_unknown", f"{JOBS}?after=job_1"),
 ):
-    _get(f"path_{_name}", _path, 404, code="not_found")
-_get("path_model_unknown", "/v1/models/none", 404, code="model_not_found")
-_get("path_model_up", "/v1/models/..%2f..%2fetc", 404)
-_get("path_job_of_300", f"{JOBS}/{'a' * 300}", 422, code="invalid_request")
-_get("query_variant_path", f"{NO_JOB}/content?variant=../input", 422, code="invalid_request")
+    get(f"path_{_name}", _path, 404, code="not_found")
+get("path_model_unknown", "/v1/models/none", 404, code="model_not_found")
+get("path_model_up", "/v1/models/..%2f..%2fetc", 404)
+get("path_job_of_300", f"{JOBS}/{'a' * 300}", 404, code="not_found")
+get("path_model_of_300", f"/v1/models/{'a' * 300}", 404, code="model_not_found")
+get("query_variant_path", f"{NO_JOB}/content?variant=../input", 422, code="invalid_request")
 for _name, _query in (
     ("limit_zero", "limit=0"), ("limit_below_zero", "limit=-1"), ("limit_huge", "limit=1e9"),
     ("limit_nan", "limit=nan"), ("limit_of_5000_digits", "limit=" + "9" * 5_000),
     ("status_unknown", "status=done"), ("kind_unknown", "kind=%00"),
     ("after_of_300", "after=" + "a" * 300),
 ):  # fmt: skip
-    _get(f"query_{_name}", f"{JOBS}?{_query}", 422, code="invalid_request")
-_get("query_unknown", f"{JOBS}?nosuch=1&nosuch=2", 200)
-_get("query_limit_twice", f"{JOBS}?limit=1&limit=nan", 200, 422)
-_get("prefer_nonsense", NO_JOB, 404, Prefer='wait=nan, wait=1e999, ;;=,,respond-async="')
+    get(f"query_{_name}", f"{JOBS}?{_query}", 422, code="invalid_request")
+get("query_unknown", f"{JOBS}?nosuch=1&nosuch=2", 200)
+get("query_limit_twice", f"{JOBS}?limit=1&limit=nan", 200, 422)
+get("prefer_nonsense", NO_JOB, 404, Prefer='wait=nan, wait=1e999, ;;=,,respond-async="')
 for _method, _path in (("GET", ENHANCE), ("PUT", JOBS), ("DELETE", "/v1/models"), ("PATCH", NO_JOB),
                        ("POST", "/metrics"), ("TRACE", JOBS), ("OPTIONS", ENHANCE),
                        ("BREW", JOBS), ("POST", "/openapi.json")):  # fmt: skip
-    _add(f"method_{_method}_{_path.strip('/').replace('/', '_')}",
+    add(f"method_{_method}_{_path.strip('/').replace('/', '_')}",
          lambda k, m=_method, p=_path: request(m, p, key=k.alice), 405)  # fmt: skip
-_add("method_HEAD", lambda k: request("HEAD", ENHANCE, key=k.alice), 405, method="HEAD",
+add("method_HEAD", lambda k: request("HEAD", ENHANCE, key=k.alice), 405, method="HEAD",
      is_outside=True)  # fmt: skip
-_add("websocket", lambda k: request("GET", JOBS, headers=[
+add("websocket", lambda k: request("GET", JOBS, headers=[
     ("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")], key=k.alice),
     200, 400, 403, 426, is_outside=True, method="GET")  # fmt: skip
 
 # --- headers -----------------------------------------------------------------------------------
-_get("header_200_of_them", JOBS, 200, **{f"X_{n}": "a" for n in range(200)})
-_get("header_evil_request_id", JOBS, 200, X_Request_Id="a<script>b" + "c" * 300)
-_get("header_host_evil", JOBS, 200, 400, Host="evil.example:99999")
+get("header_200_of_them", JOBS, 200, **{f"X_{n}": "a" for n in range(200)})
+get("header_evil_request_id", JOBS, 200, X_Request_Id="a<script>b" + "c" * 300)
+get("header_host_evil", JOBS, 200, 400, Host="evil.example:99999")
 for _index, _host in enumerate(("[", "a b", "[::1", "\xff", "a:b:c", "", "%", "http://a/")):
-    _get(f"header_host_{_index}", NO_JOB, 404, 400, Host=_host)
-_get("header_forwarded", JOBS, 200, X_Forwarded_For="1.2.3.4', --", X_Forwarded_Host="evil")
-_get("header_accept_nothing", JOBS, 200, Accept="image/png;q=0")
-_get("header_range_on_a_list", JOBS, 200, Range="bytes=0-1")
-_get("header_if_nonsense", JOBS, 200, If_None_Match="*", If_Modified_Since="yesterday")
+    get(f"header_host_{_index}", NO_JOB, 404, 400, Host=_host)
+get("header_forwarded", JOBS, 200, X_Forwarded_For="1.2.3.4', --", X_Forwarded_Host="evil")
+get("header_accept_nothing", JOBS, 200, Accept="image/png;q=0")
+get("header_range_on_a_list", JOBS, 200, Range="bytes=0-1")
+get("header_if_nonsense", JOBS, 200, If_None_Match="*", If_Modified_Since="yesterday")
 for _index, _id in enumerate(("-1", "abc", "", "9" * 30, "9" * 5_000, "1.5", "\xb2", "0x10")):
-    _get(f"header_last_event_id_{_index}", f"{NO_JOB}/events", 404, Last_Event_ID=_id)
-_bytes("header_zero_byte", b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nX-A: a\0b\r\n\r\n", 400)
-_bytes("header_without_name", b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400)
-_bytes("header_folded", b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nX-A: a\r\n b\r\n\r\n", 400, 401)
-_bytes("header_of_100_kb", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n",
+    get(f"header_last_event_id_{_index}", f"{NO_JOB}/events", 404, Last_Event_ID=_id)
+raw("header_zero_byte", b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nX-A: a\0b\r\n\r\n", 400)
+raw("header_without_name", b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400)
+raw("header_folded", b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nX-A: a\r\n b\r\n\r\n", 400, 401)
+raw("header_of_100_kb", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n",
        0, 200, 400, 431)  # fmt: skip
-_bytes(
+raw(
     "address_of_100_kb",
     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     0,
@@ -329,16 +332,12 @@ _bytes(
     404,
     414,
 )
-_bytes("no_host", b"GET /v1/jobs HTTP/1.1\r\n\r\n", 400)
-_bytes("http_1_0", b"GET /v1/health/live HTTP/1.0\r\n\r\n", 200)
-_bytes("http_9", b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", 200, 400, 505)
-_bytes("http_2_preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 404, 505)
-_bytes(
-    "tls_hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", 0, 400
-)
-_bytes("noise", string.printable.encode() * 20 + b"\r\n\r\n", 0, 400)
-_bytes(
-    "absolute_address", b"GET http://evil/v1/health/live HTTP/1.1\r\nHost: evil\r\n\r\n", 200, 404
-)
-_bytes("star", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400, 404, 405)
-_bytes("connect", b"CONNECT evil:443 HTTP/1.1\r\nHost: a\r\n\r\n", 0, 400, 404, 405)
+raw("no_host", b"GET /v1/jobs HTTP/1.1\r\n\r\n", 400)
+raw("http_1_0", b"GET /v1/health/live HTTP/1.0\r\n\r\n", 200)
+raw("http_9", b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", 200, 400, 505)
+raw("http_2_preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 404, 505)
+raw("tls_hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", 0, 400)
+raw("noise", string.printable.encode() * 20 + b"\r\n\r\n", 0, 400)
+raw("absolute_address", b"GET http://evil/v1/health/live HTTP/1.1\r\nHost: evil\r\n\r\n", 200, 404)
+raw("star", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400, 404, 405)
+raw("connect", b"CONNECT evil:443 HTTP/1.1\r\nHost: a\r\n\r\n", 0, 400, 404, 405)
