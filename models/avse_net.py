@@ -36,6 +36,8 @@ class AvseConfig:
             what the mouth does stays, whose mouth it is and how it was filmed goes.
         dilations: One residual block over time each, at video rate.
         excitation_weight: Weight of the excitation regulariser in the loss.
+        dropout: Share of channels, of the lips and before the blocks over time, that training
+            leaves out.
     """
 
     fusion: Fusion = "mmtm"
@@ -50,6 +52,7 @@ class AvseConfig:
     centres_lips: bool = True
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     excitation_weight: float = 1e-3
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Accept what JSON gives.
@@ -171,6 +174,7 @@ class AvseNet(nn.Module):
         x = self._transfer(1, x, lips, penalties)
         if self.config.fusion == "concat":
             x = self.concat(torch.cat([x, *lips], 1))
+        x = self._thinned(x)
         for index, block in enumerate(self.blocks):
             if index == len(self.blocks) // 2:
                 x = self._transfer(2, x, lips, penalties)
@@ -193,8 +197,11 @@ class AvseNet(nn.Module):
         ):
             moving = _centred(x, is_visible) if self.config.centres_lips else x
             y = norm(rearrange(moving, "b v c -> b c v"))
-            lips.append(block(torch.where(shown, y, hidden[:, None])))
+            lips.append(self._thinned(block(torch.where(shown, y, hidden[:, None]))))
         return lips
+
+    def _thinned(self, x: Tensor) -> Tensor:
+        return F.dropout1d(x, self.config.dropout, self.training)
 
     def _transfer(
         self, index: int, x: Tensor, lips: list[Tensor], penalties: list[Tensor | None]

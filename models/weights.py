@@ -71,6 +71,7 @@ def load_weights(folder: Path, spec: BundleSpec) -> dict[str, Tensor]:
     """Read the weights after checking their sha256; floating tensors come back as float32.
 
     Raises:
+        BundleInvalid: A weight is not finite.
         BundleNotFound: There is no `weights.safetensors`.
         ChecksumMismatch: The file is not the one the description names.
     """
@@ -82,6 +83,7 @@ def load_weights(folder: Path, spec: BundleSpec) -> dict[str, Tensor]:
     if found != spec.sha256:
         raise ChecksumMismatch(f"{path}: expected sha256 {spec.sha256}, found {found}")
     tensors = load(content)
+    _check_finite(tensors, folder)
     return {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
 
 
@@ -99,13 +101,21 @@ def load_strict(module: nn.Module, state: dict[str, Tensor], origin: str) -> nn.
 
 
 def save_bundle(folder: Path, spec: BundleSpec, module: nn.Module) -> BundleSpec:
-    """Write a bundle (fp16 weights) so that a kill leaves either the old files or the new ones.
+    """Write a bundle so that a kill leaves either the old files or the new ones.
+
+    Kernels and matrices are stored in fp16; vectors, such as a normalisation's running variance,
+    may lie beyond its range of 65,504 and stay as they are.
 
     Returns:
         The description with its sha256.
+
+    Raises:
+        BundleInvalid: A weight is not finite, in the module or in fp16.
     """
+    stored = {key: _half(value) for key, value in module.state_dict().items()}
+    _check_finite(stored, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    content = save({key: _half(value) for key, value in module.state_dict().items()})
+    content = save(stored)
     described = asdict(spec) | {"sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     _replace(folder / "weights.safetensors", content)
@@ -115,7 +125,13 @@ def save_bundle(folder: Path, spec: BundleSpec, module: nn.Module) -> BundleSpec
 
 def _half(value: Tensor) -> Tensor:
     value = value.detach().cpu().contiguous()
-    return value.to(torch.float16) if value.is_floating_point() else value
+    return value.to(torch.float16) if value.is_floating_point() and value.dim() > 1 else value
+
+
+def _check_finite(tensors: dict[str, Tensor], folder: Path) -> None:
+    for key, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise BundleInvalid(f"{folder}: expected finite weights, found inf or NaN in {key}")
 
 
 def _replace(path: Path, content: bytes) -> None:

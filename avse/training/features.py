@@ -94,3 +94,25 @@ def _variant(
     if variant % 2:
         cut = cut[:, :, ::-1]
     return relit(cut, rng)
+
+
+def features_between(
+    features: NDArray[np.float16], places: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Features `[V, D]` at fractional frames, interpolated linearly."""
+    low = np.floor(places).astype(int)
+    share = (places - low).astype(np.float32)[:, None]
+    high = np.minimum(low + 1, len(features) - 1)
+    between: NDArray[np.float32] = features[low] * (1 - share) + features[high] * share
+    return between
+
+
+def with_noise(
+    features: NDArray[np.float32], strength: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Features `[V, D]` with noise of `strength` standard deviations of each over the window."""
+    if not strength:
+        return features
+    noise = rng.standard_normal(features.shape, np.float32)
+    noisy: NDArray[np.float32] = features + strength * features.std(0) * noise
+    return noisy

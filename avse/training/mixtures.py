@@ -12,7 +12,7 @@ from scipy import fft
 
 from avse.training.batch import Batch
 from avse.training.cache import CachedClip
-from avse.training.features import LipFeatures
+from avse.training.features import LipFeatures, features_between, with_noise
 from avse.training.lips import Window, crops_of
 from avse.training.sounds import (
     Samples,
@@ -47,6 +47,7 @@ class MixConfig:
         noise_share: Mixtures with noise beside the voices.
         equaliser_db: Strength of the random equaliser every voice goes through.
         room_share: Voices put in a made-up room.
+        lip_noise: Strength of noise on lip features, in their standard deviations over the window.
         tempo: Voices play this much faster or slower at most, lips along with them.
         snr_db: Range of target against the sum of all else.
         max_interferers: Most voices beside the target.
@@ -66,6 +67,7 @@ class MixConfig:
     noise_share: float = 0.4
     equaliser_db: float = 5.0
     room_share: float = 0.1
+    lip_noise: float = 0.0
     tempo: float = 0.15
     snr_db: tuple[float, float] = (-7.0, 15.0)
     max_interferers: int = 4
@@ -238,7 +240,8 @@ class MixtureMaker:
         places = np.linspace(start, start + n_taken - 1, n_frames)
         shown = self.lips.visible(index)[np.round(places).astype(int)]
         samples = stretched(self._samples(voice, start, n_taken), self.n_samples)
-        return _Target(voice, samples, _between(features, places), shown)
+        lips = with_noise(features_between(features, places), self.config.lip_noise, rng)
+        return _Target(voice, samples, lips, shown)
 
     def _n_taken(self, n_available: int, rng: np.random.Generator) -> int:
         """Frames that are played in the time of a window: more make the voice faster."""
@@ -254,7 +257,7 @@ class MixtureMaker:
         cuts = [self._samples(voice, int(start), n_taken) for start in starts]
         best = int(np.argmax([level(cut) for cut in cuts]))
         places = np.linspace(starts[best], starts[best] + n_taken - 1, n_frames)
-        features = _between(predicted, places) + self._residual(rng) * self.faceless.std
+        features = features_between(predicted, places) + self._residual(rng) * self.faceless.std
         samples = stretched(cuts[best], self.n_samples)
         return _Target(voice, samples, features, np.ones(n_frames, np.bool_))
 
@@ -325,15 +328,6 @@ class MixtureMaker:
         if not rest.any():
             return 0.0
         return _ratio(clean, rest) * float(10 ** (-snr_db / 20))
-
-
-def _between(features: NDArray[np.float16], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Features `[V, D]` at fractional frames, interpolated linearly."""
-    low = np.floor(places).astype(int)
-    share = (places - low).astype(np.float32)[:, None]
-    high = np.minimum(low + 1, len(features) - 1)
-    between: NDArray[np.float32] = features[low] * (1 - share) + features[high] * share
-    return between
 
 
 def _ratio(first: Samples, second: Samples) -> float:

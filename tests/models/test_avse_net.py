@@ -1,5 +1,7 @@
 """Properties of the enhancer and of the lips/sound towers, at tiny sizes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -59,6 +61,15 @@ def test_invisible_crops_have_no_effect() -> None:
     assert not torch.equal(
         net(log_mel, magnitude, crops, is_visible), net(log_mel, magnitude, other, is_visible)
     )
+
+
+def test_dropout_changes_training_only() -> None:
+    net = tiny("mmtm")
+    thinned = AvseNet(replace(net.config, dropout=0.5))
+    thinned.load_state_dict(net.state_dict())
+    inputs = batch()
+    assert torch.equal(net.eval()(*inputs), thinned.eval()(*inputs))
+    assert not torch.equal(net.train()(*inputs), thinned.train()(*inputs))
 
 
 def test_lengths_that_disagree_raise() -> None:
