@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,12 +66,15 @@ class Ledger:
     """The record, in one file; for one thread.
 
     Args:
-        path: The file; None keeps it in memory, for a trial run where there is none yet.
+        path: The file.
         out_dir: Where the results are.
         retries_failed: Whether what failed is to be done again.
+        is_trial: Work on a copy in memory; nothing is written.
     """
 
-    def __init__(self, path: Path | None, out_dir: Path, *, retries_failed: bool = False) -> None:
+    def __init__(
+        self, path: Path, out_dir: Path, *, retries_failed: bool = False, is_trial: bool = False
+    ) -> None:
         """Open it, or make it.
 
         Raises:
@@ -79,21 +82,24 @@ class Ledger:
         """
         self.out_dir = out_dir
         self._retries_failed = retries_failed
-        name = ":memory:" if path is None else str(path)
+        name = ":memory:" if is_trial else path
         self._database = sqlite3.connect(name, timeout=BUSY_S, isolation_level=None)
         self._database.row_factory = sqlite3.Row
         try:
-            self._prepare(name)
+            if is_trial and path.is_file():
+                with closing(sqlite3.connect(path, timeout=BUSY_S)) as stored:
+                    stored.backup(self._database)
+            self._prepare()
         except (sqlite3.DatabaseError, LedgerInvalid) as error:
             self._database.close()
-            raise LedgerInvalid(f"{name}: expected the record of a batch: {error}") from error
+            raise LedgerInvalid(f"{path}: expected the record of a batch: {error}") from error
 
-    def _prepare(self, name: str) -> None:
+    def _prepare(self) -> None:
         self._database.execute("PRAGMA synchronous=NORMAL")
         with self.transaction():
             found = self._database.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, VERSION):
-                raise LedgerInvalid(f"{name}: expected version {VERSION}, found {found}")
+                raise LedgerInvalid(f"expected version {VERSION}, found {found}")
             for statement in _SCHEMA:
                 self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version={VERSION}")
@@ -103,15 +109,15 @@ class Ledger:
         self._database.close()
 
     @contextmanager
-    def transaction(self, *, is_kept: bool = True) -> Iterator[None]:
-        """All or nothing; other runs wait. `is_kept=False` undoes it at the end."""
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; other runs wait."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT" if is_kept else "ROLLBACK")
+        self._database.execute("COMMIT")
 
     def owner(self, output: str) -> str | None:
         """The input this name belongs to."""

@@ -36,9 +36,7 @@ class PlanConfig:
     detector: str
 
 
-def plan(
-    listed: Sequence[Listed], config: PlanConfig, ledger: Ledger, *, is_kept: bool = True
-) -> list[Work]:
+def plan(listed: Sequence[Listed], config: PlanConfig, ledger: Ledger) -> list[Work]:
     """Work in the order of the inputs; names are reserved in the ledger, all at once.
 
     A name that belongs to another input, that is another's numbered one, or that is itself an
@@ -49,7 +47,6 @@ def plan(
         listed: The inputs.
         config: For all of them.
         ledger: Where names are known.
-        is_kept: False plans without leaving a trace.
 
     Raises:
         InvalidBatch: An option is out of range, or two inputs ask for one output.
@@ -58,7 +55,7 @@ def plan(
     _check_asked(listed)
     sources = {each.path for each in listed}
     works: dict[str, Work] = {}
-    with ledger.transaction(is_kept=is_kept):
+    with ledger.transaction():
         for each, options in sorted(wanted, key=lambda pair: pair[0].wish.output is None):
             name = _name(each, config, ledger, sources, works, options.face == "all")
             ledger.reserve(name, each.path, is_for_all=options.face == "all")

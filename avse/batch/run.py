@@ -123,10 +123,7 @@ def run_batch(
     bundle = _opened(options.bundle)
     run = Run(options.out_dir)
     try:
-        ledger = Ledger(
-            options.out_dir / CORNER / LEDGER, options.out_dir,
-            retries_failed=options.retries_failed,
-        )  # fmt: skip
+        ledger = _ledger(options)
         try:
             return _run(options, inputs, bundle, run, ledger, on_change)
         finally:
@@ -144,12 +141,9 @@ def plan_batch(options: BatchOptions, *, lines: Iterable[str] = ()) -> BatchResu
         ModelError: The bundle cannot be used.
     """
     inputs = find_inputs(options.sources, options.out_dir, lines)
-    path = options.out_dir / CORNER / LEDGER
-    ledger = Ledger(
-        path if path.is_file() else None, options.out_dir, retries_failed=options.retries_failed
-    )
+    ledger = _ledger(options, is_trial=True)
     try:
-        works = _planned(options, inputs, _opened(options.bundle), ledger, is_kept=False)
+        works = _planned(options, inputs, _opened(options.bundle), ledger)
         planned = tuple(Planned(ledger.standing(work).state, work) for work in works)
     finally:
         ledger.close()
@@ -163,16 +157,23 @@ def plan_batch(options: BatchOptions, *, lines: Iterable[str] = ()) -> BatchResu
     return BatchResult(tally, notes=inputs.notes, planned=planned)
 
 
+def _ledger(options: BatchOptions, *, is_trial: bool = False) -> Ledger:
+    return Ledger(
+        options.out_dir / CORNER / LEDGER,
+        options.out_dir,
+        retries_failed=options.retries_failed,
+        is_trial=is_trial,
+    )
+
+
 def _opened(bundle: str | Path | Bundle) -> Bundle:
     return bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
 
 
-def _planned(
-    options: BatchOptions, inputs: Inputs, bundle: Bundle, ledger: Ledger, *, is_kept: bool
-) -> list[Work]:
+def _planned(options: BatchOptions, inputs: Inputs, bundle: Bundle, ledger: Ledger) -> list[Work]:
     named = f"{bundle.spec.name}@{bundle.spec.sha256}"
     config = PlanConfig(options.options, options.suffix, options.is_flat, named, options.detector)
-    return plan(inputs.listed, config, ledger, is_kept=is_kept)
+    return plan(inputs.listed, config, ledger)
 
 
 def _run(
@@ -184,7 +185,7 @@ def _run(
     on_change: OnChange,
 ) -> BatchResult:
     run.bury_dead(ledger.release)
-    works = _planned(options, inputs, bundle, ledger, is_kept=True)
+    works = _planned(options, inputs, bundle, ledger)
     tally = Tally(len(works))
     todo = _todo(works, ledger, tally)
     failures = _FailureList(options.out_dir / FAILURES, ledger, run.folder)

@@ -1,5 +1,6 @@
 """`avse batch`: many clips, overnight if need be, taken up again where it stopped."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -105,6 +106,9 @@ def batch(
 def _run(options: "BatchOptions") -> int:
     from avse.batch.run import run_batch
 
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        # A thousand clips that were turned down are no news; `avse enhance` says it of one.
+        logging.getLogger("preprocessing").setLevel(logging.ERROR)
     with BatchDisplay() as display:
         result = run_batch(options, display, lines=_standard_input())
     _tell_notes(result)

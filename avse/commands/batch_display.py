@@ -22,14 +22,14 @@ class BatchDisplay:
         self._is_live = self._console.is_terminal
         self._told_s = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.completed:.0f} of {task.total:.0f} clips"),
-            BarColumn(bar_width=None),
+            TextColumn("{task.fields[counted]}"),
+            BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
             console=self._console,
             transient=True,
             disable=not self._is_live,
         )
-        self._task = self._bar.add_task("clips", total=None, text="starting", start=False)
+        self._task = self._bar.add_task("clips", total=None, counted="starting", text="")
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -47,14 +47,13 @@ class BatchDisplay:
 
     def __call__(self, tally: "Tally") -> None:
         """Show how far it is."""
+        counted, text = f"{tally.n_ended} of {tally.n_total} clips", described(tally)
         if self._is_live:
-            self._bar.update(
-                self._task, completed=tally.n_ended, total=tally.n_total, text=described(tally)
-            )
+            done, total = tally.n_ended, tally.n_total
+            self._bar.update(self._task, completed=done, total=total, counted=counted, text=text)
         elif time.monotonic() - self._told_s >= PLAIN_EVERY_S:
             self._told_s = time.monotonic()
-            text = f"{tally.n_ended} of {tally.n_total} clips, {described(tally)}"
-            self._console.print(f"avse: {text}", highlight=False, soft_wrap=True)
+            self._console.print(f"avse: {counted}, {text}", highlight=False, soft_wrap=True)
 
 
 def described(tally: "Tally") -> str:
