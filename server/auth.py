@@ -21,7 +21,7 @@ def require(scope: str) -> Callable[..., Caller]:
         scope: One of `keys.SCOPES`.
     """
 
-    def caller(
+    async def caller(
         request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         header: Annotated[str | None, Security(_header)],

@@ -1,6 +1,6 @@
 """What every endpoint works with, made once in `create_app`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
@@ -16,7 +16,7 @@ from server.keys import Caller, KeyRing
 from server.metrics import Metrics
 from server.settings import Settings
 from server.spool import Spool
-from server.upload_slots import UploadSlots
+from server.upload_slots import SyncCalls, UploadSlots
 
 WORKER_SILENCE_S = 15.0
 
@@ -34,6 +34,7 @@ class Service:
     metrics: Metrics
     drain: Drain
     uploads: UploadSlots
+    calls: SyncCalls = field(default_factory=SyncCalls)
 
     def visible(self, job_id: str, caller: Caller) -> Job:
         """The job, if the caller may know of it; blocking.
@@ -53,7 +54,7 @@ class Service:
         return any(each.phase == "ready" and each.beat_s >= oldest_s for each in states)
 
 
-def get_service(request: Request) -> Service:
+async def get_service(request: Request) -> Service:
     """The parts of the app that serves this request."""
     service: Service = request.app.state.service
     return service

@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from server.jobs import JobStore
 
-_INTERVAL_S = 0.025
+_INTERVAL_S = 0.01
 _LOG = logging.getLogger(__name__)
 
 

@@ -25,7 +25,7 @@ from server.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-_IDLE_S = 0.02
+_IDLE_S = 0.01
 _BEAT_S = 1.0
 _TEND_S = 0.1
 _AFTER_API_S = 3.0

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
 
     # How much may wait, and how long
     max_queued: int = Field(default=100, gt=0, description="Jobs that may wait.")
+    max_sync: int = Field(default=24, gt=0, description="Synchronous calls at one time.")
     max_jobs_per_key: int = Field(default=50, gt=0, description="Unfinished jobs of one key.")
     sync_timeout_s: float = Field(default=120.0, gt=0, description="Wait of a synchronous call.")
     max_wait_s: float = Field(default=60.0, gt=0, description="Longest `Prefer: wait=N` on a job.")

@@ -59,8 +59,18 @@ async def submit(request: Request, service: Service, submission: Submission) -> 
         ApiError: Anything is not as documented, or there is no room.
         ClientDisconnect: The client went away while uploading.
     """
-    await to_thread.run_sync(_check_open, service, submission)
     job_id = new_job_id()
+    if submission.is_sync:
+        service.calls.enter(job_id, service.settings.max_sync)
+    try:
+        return await _submit(request, service, submission, job_id)
+    except BaseException:
+        service.calls.leave(job_id)
+        raise
+
+
+async def _submit(request: Request, service: Service, submission: Submission, job_id: str) -> Job:
+    await to_thread.run_sync(_check_open, service, submission)
     kept = False
     service.uploads.enter()
     try:

@@ -52,6 +52,7 @@ async def wait_with_client(request: Request, service: Service, job: Job, timeout
             raise ClientDisconnect
         return waiting.result()
     finally:
+        service.calls.leave(job.id)
         for task in (waiting, leaving):
             task.cancel()
             with suppress(asyncio.CancelledError, ApiError):

@@ -146,6 +146,27 @@ def test_a_full_queue_says_so_and_when_to_come_back(start: Start) -> None:
     assert len(running.service.spool.job_ids()) == 1
 
 
+def test_calls_that_wait_are_few_and_make_room_again(start: Start) -> None:
+    running = start(max_sync=1)
+    running.worker.pause()
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(running.post(URL).status_code))
+    thread.start()
+    while running.service.store.n_queued() < 1:
+        time.sleep(0.01)
+    for path in (URL, "/v1/faces"):
+        refused = running.post(path)
+        assert (refused.status_code, refused.json()["code"]) == (503, "queue_full")
+        assert int(refused.headers["retry-after"]) > 0
+    assert running.post("/v1/jobs").status_code == 202
+    running.worker.go_on()
+    thread.join()
+    assert answers == [200]
+    assert running.post(URL, b"FAIL no_audio").status_code == 422
+    assert running.post(URL, speed="2").status_code == 400
+    assert running.post(URL).status_code == 200
+
+
 def test_one_key_cannot_take_the_whole_queue(start: Start) -> None:
     running = start(max_jobs_per_key=1)
     running.worker.pause()
