@@ -1,6 +1,6 @@
 """Who may do what: a dependency for each scope."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Security
@@ -14,7 +14,7 @@ _bearer = HTTPBearer(auto_error=False, description="A key made by `python -m ser
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
 
 
-def require(scope: str) -> Callable[..., Caller]:
+def require(scope: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency that gives the caller, if its key has the scope.
 
     Args:
