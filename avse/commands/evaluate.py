@@ -15,8 +15,18 @@ def evaluate(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            "--data", exists=True, file_okay=False, metavar="DIR",
-            help="Folder with av.csv (and audio.csv): mixtures are made from it by the seed.",
+            "--data", "--mix", exists=True, file_okay=False, metavar="DIR",
+            help="Folder with av.csv (and audio.csv), or a VoxCeleb2-like tree: mixtures are made "
+            "from it by the seed.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, metavar="PATH",
+            help="Instead of --data: a .csv or .jsonl with reference, noisy, estimate and what is "
+            "known of them, a VoiceBank+DEMAND folder, scenes.*.json of the AVSE challenge, or a "
+            "list of LRS2- or LRS3-mix.",
         ),
     ] = None,
     reference: Annotated[
@@ -66,7 +76,8 @@ def evaluate(
         str | None, typer.Option("--snr", metavar="LOW:HIGH", help="Its ratio, dB.")
     ] = None,
     noise: Annotated[
-        str | None, typer.Option(help="Its noise: any, or a class or data set of audio.csv.")
+        str | None,
+        typer.Option(help="Its noise: any, a class or data set of audio.csv, or a folder (./DIR)."),
     ] = None,
     crops: Annotated[
         Path | None,
@@ -110,6 +121,7 @@ def evaluate(
         reference=reference,
         estimate=estimate,
         noisy=noisy,
+        pairs=pairs,
         crops=crops,
         seed=seed,
         limit=limit,

@@ -11,6 +11,7 @@ from typing import Any
 
 from avse.evaluation.charts import charts
 from avse.evaluation.errors import InvalidOptions
+from avse.evaluation.layouts import plan_layout
 from avse.evaluation.lips import LIPS_CONTROLS, CropCache, CropsFor, LipsControl, Sight
 from avse.evaluation.metrics import METRICS
 from avse.evaluation.mixtures import Corpus, MixtureSpec, condition, plan_mixtures
@@ -34,7 +35,8 @@ SHOWN_SPLITS = ("test", "elsewhere")
 class EvaluateOptions:
     """What to compare on what.
 
-    Mixtures are built from `data_dir`, or pairs read from `reference` with `estimate` or `noisy`.
+    Mixtures are built from `data_dir`, or pairs read from `reference` with `estimate` or `noisy`,
+    or from `pairs`.
 
     Attributes:
         out: Folder of the results, made if it is not there.
@@ -43,10 +45,11 @@ class EvaluateOptions:
         conditions: Names of standard conditions, see `mixtures.condition`.
         talkers: With `snr_db`: a condition of your own instead of `conditions`.
         snr_db: Range of that condition.
-        noise: Noise of that condition: `any`, a class or a data set of `audio.csv`.
+        noise: Noise of that condition: `any`, a class or a data set of `audio.csv`, or a folder.
         reference: Folder of clean sounds.
         estimate: Folder of finished outputs.
         noisy: Folder of noisy sounds for the systems.
+        pairs: Manifest or test set, see `avse.evaluation.layouts`.
         bundles: Names or folders of bundles.
         compare: Commands `[NAME=]program {in} {out}`.
         crops: Folder of cached mouth crops.
@@ -68,6 +71,7 @@ class EvaluateOptions:
     reference: Path | None = None
     estimate: Path | None = None
     noisy: Path | None = None
+    pairs: Path | None = None
     bundles: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
     crops: Path | None = None
@@ -84,7 +88,7 @@ class EvaluateOptions:
         Raises:
             InvalidOptions: Neither or both kinds of input, or an unknown name.
         """
-        if (self.data_dir is None) == (self.reference is None):
+        if [self.data_dir, self.reference, self.pairs].count(None) != 2:
             raise InvalidOptions("expected either a data folder to mix or a folder of references")
         for name, found, known in (
             ("lips", self.lips, LIPS_CONTROLS),
@@ -178,6 +182,8 @@ def results_table(
 
 
 def _plans(options: EvaluateOptions, corpus: Corpus | None) -> list[TrialPlan]:
+    if options.pairs is not None:
+        return plan_layout(options.pairs, options.estimate)[: options.limit]
     if corpus is None:
         assert options.reference is not None
         pairs = plan_pairs(options.reference, options.estimate, options.noisy)
@@ -194,7 +200,7 @@ def _specs(options: EvaluateOptions, split: str) -> list[MixtureSpec]:
         return [condition(name, split, options.seed) for name in options.conditions]
     low, high = options.snr_db or (0.0, 0.0)
     name = f"talkers{options.talkers}_{low:g}:{high:g}db"
-    name += f"_{options.noise}" if options.noise else ""
+    name += f"_{Path(options.noise).name}" if options.noise else ""
     spec = MixtureSpec(name, options.talkers, (low, high), options.noise, options.seed, split)
     return [spec]
 

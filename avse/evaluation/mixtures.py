@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,8 +29,8 @@ class MixtureSpec:
         n_talkers: Voices with the target's, 1 = no other voice.
         snr_db: Lowest and highest ratio of the target to the SUM of all interference; one value
             where both are equal.
-        noise: `any`, or a class or data set of `audio.csv`; None = voices only. Noise is as loud
-            as all interfering voices together.
+        noise: `any`, or a class or data set of `audio.csv`, or a folder of sounds; None = voices
+            only. Noise is as loud as all interfering voices together.
         seed: With the clip's path it decides everything drawn.
         split: Whose clips are targets and interferers.
         noise_split: Where noises come from; by default the same split, `test` for a split that
@@ -153,6 +154,8 @@ class Corpus:
         Raises:
             InvalidOptions: There are none.
         """
+        if spec.noise is not None and os.sep in spec.noise:
+            return _noises_in(Path(spec.noise))
         noises = [s for s in self.sounds if s.kind == "noise"]
         split = spec.noise_split or (
             spec.split if any(s.split == spec.split for s in noises) else "test"
@@ -163,6 +166,20 @@ class Corpus:
         if not fitting:
             raise InvalidOptions(f"noise: no {spec.noise!r} in split {split!r} of audio.csv")
         return tuple(sorted(fitting, key=lambda s: s.path))
+
+
+def _noises_in(folder: Path) -> tuple[SoundEntry, ...]:
+    """Every file below a folder, its class the name of the folder it lies in.
+
+    Raises:
+        InvalidOptions: There are none.
+    """
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
+    if not paths:
+        raise InvalidOptions(f"noise: expected a folder of sounds, found none at {folder}")
+    return tuple(
+        SoundEntry(str(p.resolve()), "noise", "", folder.name, p.parent.name) for p in paths
+    )
 
 
 def stream(seed: int, clip: str, purpose: str) -> np.random.Generator:

@@ -69,12 +69,17 @@ def plan_pairs(
     if estimate is None and noisy is None:
         raise InvalidOptions("pairs: expected --estimate or --noisy beside --reference")
     folders = {"reference": reference, "estimate": estimate, "noisy": noisy}
-    files = {role: _by_stem(path) for role, path in folders.items() if path is not None}
+    files = {role: files_by_stem(path) for role, path in folders.items() if path is not None}
     stems = sorted(set().union(*files.values()))
     return [_pair(stem, files) for stem in stems]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """Files of a folder by their names without the ending.
+
+    Raises:
+        InvalidOptions: There is no such folder, or nothing in it.
+    """
     if not folder.is_dir():
         raise InvalidOptions(f"{folder}: expected a folder, found none")
     found = {p.stem: p for p in sorted(folder.iterdir()) if p.is_file() and p.name[0] != "."}
