@@ -5,8 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from anyio import to_thread
@@ -31,12 +29,11 @@ from server.logs import configure
 from server.maintenance import repeat, start_clean, tidy_once, webhook_round
 from server.metrics import Metrics
 from server.openapi import as_problem_json
-from server.routes import analysis, enhancements, health, jobs, models
+from server.routes import analysis, enhancements, health, jobs, models, pages
 from server.settings import Settings, settings_from_environment
 from server.spool import Spool
 from server.upload_slots import UploadSlots
 
-_PAGES = "server.routes.pages"
 _WORKER_GRACE_S = 5.0
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Audio-visual speech enhancement: a clip of a talking face in, that person's clean
@@ -58,6 +55,7 @@ def create_app(
         title="avse",
         version=avse.__version__,
         description=_DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the address would be made from a header of the client
@@ -67,10 +65,8 @@ def create_app(
     app.add_middleware(Edge, metrics=service.metrics, drain=service.drain)
     for kind in (ApiError, StoreError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
-    for module in (enhancements, jobs, analysis, models, health):
+    for module in (enhancements, jobs, analysis, models, health, pages):
         app.include_router(module.router)
-    if find_spec(_PAGES) is not None:
-        app.include_router(import_module(_PAGES).router)
     app.openapi = _document(app)  # type: ignore[method-assign]
     return app
 

@@ -10,6 +10,7 @@ from server.errors import CODES, PROBLEM_TYPE
 from server.schemas import Problem
 
 _FILE = {"type": "string", "format": "binary"}
+_EVENTS_TYPE = "text/event-stream"
 JOB_EXAMPLE: dict[str, Any] = {
     "id": "job_0123456789abcdef01234567",
     "object": "job",
@@ -39,6 +40,7 @@ def form_body(
     files: Iterable[str] = ("file",),
     optional_files: Iterable[str] = (),
     example: Mapping[str, Any] | None = None,
+    parameters: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """`openapi_extra` of an endpoint that reads its multipart body itself.
 
@@ -47,6 +49,7 @@ def form_body(
         files: Parts that must be there.
         optional_files: Parts that may be.
         example: Values of the fields.
+        parameters: Headers that it reads.
     """
     required = list(files)
     properties: dict[str, Any] = dict.fromkeys((*required, *optional_files), _FILE)
@@ -59,7 +62,8 @@ def form_body(
     media: dict[str, Any] = {"schema": schema}
     if example is not None:
         media["example"] = dict(example)
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": media}}}
+    body = {"required": True, "content": {"multipart/form-data": media}}
+    return {"requestBody": body, "parameters": [dict(each) for each in parameters]}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -103,18 +107,47 @@ def answer(example: Any, description: str = "As asked.") -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-def file_answer(*media_types: str, description: str) -> dict[str, Any]:
-    """An answer that is a file."""
+def file_answer(
+    *media_types: str, description: str, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """An answer that is a file.
+
+    Args:
+        media_types: What it may be.
+        description: One sentence.
+        headers: An example of each header.
+    """
     content = {media_type: {"schema": _FILE} for media_type in media_types}
-    return {"description": description, "content": content}
+    named = {
+        name: {"schema": {"type": "string"}, "example": example}
+        for name, example in (headers or {}).items()
+    }
+    return {"description": description, "content": content, "headers": named}
+
+
+def text_answer(media_type: str, example: str, description: str = "As asked.") -> dict[str, Any]:
+    """An answer that is text of some kind, with an example."""
+    return {"description": description, "content": {media_type: {"example": example}}}
+
+
+def header(name: str, example: str, description: str) -> dict[str, Any]:
+    """A header that an endpoint reads itself, as an OpenAPI parameter."""
+    schema = {"type": "string", "maxLength": 100}
+    where = {"name": name, "in": "header", "required": False}
+    return {**where, "description": description, "example": example, "schema": schema}
+
+
+RESPOND_ASYNC = header("Prefer", "respond-async", "`respond-async`: answer 202 with a job.")
 
 
 def as_problem_json(document: dict[str, Any]) -> dict[str, Any]:
-    """Say `application/problem+json` alone where FastAPI adds `application/json` to a problem."""
+    """Say `application/problem+json` alone where FastAPI adds another type to a problem."""
     for path in document.get("paths", {}).values():
         for operation in path.values():
             for response in operation.get("responses", {}).values():
                 content = response.get("content", {})
-                if PROBLEM_TYPE in content and "application/json" in content:
-                    content[PROBLEM_TYPE] |= content.pop("application/json")
+                if PROBLEM_TYPE not in content:
+                    continue
+                content.pop(_EVENTS_TYPE, None)  # a refusal is no stream
+                content[PROBLEM_TYPE] |= content.pop("application/json", {})
     return document

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _FACE = re.compile(
-    r"auto|largest|\d{1,4}|\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}@\d{1,5}(\.\d{1,6})?",
+    r"auto|largest|[1-9]\d{0,3}|\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}@\d{1,5}(\.\d{1,6})?",
     re.ASCII,
 )
 _Seconds = Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)]
@@ -15,6 +15,8 @@ _Seconds = Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)]
 def _checked_face(value: str) -> str:
     if not _FACE.fullmatch(value):
         raise ValueError("expected auto, largest, a track number or x,y,w,h@t")
+    if "," in value and not all(float(side) for side in value.split("@")[0].split(",")[2:]):
+        raise ValueError("expected a box with w > 0 and h > 0")
     return value
 
 
@@ -169,6 +171,9 @@ class FaceTrackView(BaseModel):
     score: float
     speaking_score: float | None
     thumbnail: str | None = Field(description="A data: URI.")
+    boxes: list[list[float]] = Field(
+        default=[], description="Its way: [time, x, y, width, height], at most five a second."
+    )
 
 
 class FacesView(BaseModel):

@@ -13,7 +13,7 @@ from server.dependencies import Parts, Service
 from server.errors import ApiError
 from server.job_types import Kind
 from server.keys import Caller
-from server.openapi import JOB_EXAMPLE, answer, form_body, problems
+from server.openapi import JOB_EXAMPLE, RESPOND_ASYNC, answer, form_body, problems
 from server.routes.enhancements import wait_for_sync
 from server.schemas import (
     EvaluationForm,
@@ -45,6 +45,7 @@ _FACES_EXAMPLE = {
             "score": 0.99,
             "speaking_score": 0.71,
             "thumbnail": "data:image/jpeg;base64,/9j/4AAQ",
+            "boxes": [[0.0, 110.2, 60.4, 139.5, 168.8], [0.2, 109.7, 61.1, 139.9, 169.3]],
         }
     ],
 }
@@ -61,7 +62,7 @@ _EVALUATION_EXAMPLE = {
     "/v1/faces",
     summary="Find the faces of a clip",
     response_model=FacesView,
-    openapi_extra=form_body(FacesForm, example={"thumbnails": "true"}),
+    openapi_extra=form_body(FacesForm, example={"thumbnails": "true"}, parameters=[RESPOND_ASYNC]),
     responses={200: answer(_FACES_EXAMPLE), 202: _AS_JOB, **_ERRORS},
 )
 async def faces(request: Request, parts: Parts, caller: User) -> Response:
@@ -77,7 +78,11 @@ async def faces(request: Request, parts: Parts, caller: User) -> Response:
     summary="Score an estimate against its reference",
     response_model=EvaluationView,
     openapi_extra=form_body(
-        EvaluationForm, files=("reference", "estimate"), optional_files=("noisy",)
+        EvaluationForm,
+        files=("reference", "estimate"),
+        optional_files=("noisy",),
+        example={"reference": "clean.wav", "estimate": "enhanced.wav", "noisy": "clip.wav"},
+        parameters=[RESPOND_ASYNC],
     ),
     responses={200: answer(_EVALUATION_EXAMPLE), 202: _AS_JOB, **_ERRORS},
 )

@@ -11,11 +11,26 @@ import avse
 from server.auth import identify
 from server.dependencies import Parts, Service
 from server.errors import ApiError
-from server.openapi import answer, problems
+from server.openapi import answer, problems, text_answer
 from server.schemas import HealthView, Metadata
 
 router = APIRouter(tags=["service"])
 _READY_EXAMPLE = {"status": "ready", "checks": {"service": "ok", "store": "ok", "disk": "ok"}}
+_METRICS_EXAMPLE = """# TYPE avse_jobs_total counter
+avse_jobs_total{kind="enhancement",reason="none",status="succeeded"} 12.0
+# TYPE avse_queue_depth gauge
+avse_queue_depth 0.0
+"""
+_METADATA_EXAMPLE = {
+    "name": "avse",
+    "version": "0.1.0",
+    "default_model": "avse-mmtm",
+    "key_needed": False,
+    "webhooks": False,
+    "outputs": ["wav", "flac", "mp3", "opus", "mp4"],
+    "heads": [],
+    "limits": {"job_max_bytes": 1_000_000_000, "job_max_s": 1800},
+}
 _OUTPUTS = ["wav", "flac", "mp3", "opus", "mp4"]
 
 
@@ -76,7 +91,7 @@ def _worker_check(service: Service) -> str:
     "/metrics",
     summary="Numbers for Prometheus",
     response_class=Response,
-    responses={200: {"description": "As asked.", "content": {"text/plain": {}}}, **problems()},
+    responses={200: text_answer("text/plain", _METRICS_EXAMPLE), **problems()},
 )
 def metrics(
     parts: Parts,
@@ -109,6 +124,7 @@ def bring_up_to_date(service: Service) -> None:
     "/v1/metadata",
     summary="What this server is and allows",
     response_model=Metadata,
+    responses={200: answer(_METADATA_EXAMPLE)},
 )
 def metadata(parts: Parts) -> Metadata:
     """Version, limits, and whether a key is needed."""

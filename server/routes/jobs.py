@@ -13,7 +13,7 @@ from server.auth import User
 from server.dependencies import Parts, Service
 from server.errors import ApiError
 from server.job_types import FINISHED, Event, Job, Kind, Status
-from server.openapi import JOB_EXAMPLE, answer, form_body, problems
+from server.openapi import JOB_EXAMPLE, answer, form_body, header, problems, text_answer
 from server.openapi import file_answer as file_schema
 from server.schemas import EnhancementForm, FacesForm, JobForm, JobList, JobView
 from server.submission import Submission, submit
@@ -22,11 +22,42 @@ from server.waiting import forget, wait_for_end
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _EXAMPLE = {"kind": "enhancement", "mode": "auto", "output": "mp4", "metadata": '{"take": "7"}'}
 _DONE_EXAMPLE = {**JOB_EXAMPLE, "status": "canceled", "stage": None, "eta": None}
+_EVENTS_EXAMPLE = """id: 4
+event: progress
+data: {"stage": "track", "progress": 0.42}
+
+id: 9
+event: succeeded
+data: {"outputs": ["audio", "input_audio", "mask", "report", "video"]}
+"""
+_REPORT_EXAMPLE = {
+    "bundle": "avse-mmtm",
+    "path": "av",
+    "reason": None,
+    "target_track_id": 1,
+    "duration_s": 6.0,
+    "face_s": 6.0,
+    "real_time_factor": 4.2,
+}
+_WAIT = header("Prefer", "wait=10", "`wait=N`: answer when the job has ended, or after N seconds.")
+_RANGE = header("Range", "bytes=0-65535", "A part of the file: the answer is 206.")
 _RECHECK_S = 30.0
 _RETRY_MS = 2000
 _LAST_NUMBER = 2**31
 _LONGEST_NUMBER = 20  # digits; int() itself refuses some thousands of them
 _LONGEST_ID = 64
+
+_CONTENT = file_schema(
+    "audio/wav",
+    "audio/flac",
+    "audio/mpeg",
+    "audio/ogg",
+    "video/mp4",
+    "image/png",
+    description="The file, as an attachment; the report as JSON.",
+    headers={"Content-Disposition": 'attachment; filename="clip-enhanced.wav"'},
+)
+_CONTENT["content"] |= answer(_REPORT_EXAMPLE)["content"]
 
 JobId = Annotated[str, Path(examples=[JOB_EXAMPLE["id"]])]
 Variant = Literal["audio", "video", "input_audio", "mask", "report"]
@@ -70,7 +101,8 @@ async def create_job(
     parts: Parts,
     caller: User,
     idempotency_key: Annotated[
-        str | None, Header(max_length=255, description="The same request makes one job.")
+        str | None,
+        Header(max_length=255, description="The same request makes one job.", examples=["take-7"]),
     ] = None,
 ) -> Response:
     """Upload a clip and come back for the result.
@@ -94,10 +126,12 @@ async def create_job(
 def list_jobs(
     parts: Parts,
     caller: User,
-    status: Annotated[Status | None, Query()] = None,
-    kind: Annotated[Kind | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(max_length=_LONGEST_ID)] = None,
+    status: Annotated[Status | None, Query(examples=["succeeded"])] = None,
+    kind: Annotated[Kind | None, Query(examples=["enhancement"])] = None,
+    limit: Annotated[int, Query(ge=1, le=100, examples=[20])] = 20,
+    after: Annotated[
+        str | None, Query(max_length=_LONGEST_ID, description="The `last_id` of the page before.")
+    ] = None,
 ) -> JobList:
     """The caller's jobs, newest first; every key's for an admin."""
     if after is not None:
@@ -114,6 +148,7 @@ def list_jobs(
     summary="See a job",
     response_model=JobView,
     responses={200: answer(JOB_EXAMPLE), **problems(404, 422)},
+    openapi_extra={"parameters": [_WAIT]},
 )
 async def get_job(request: Request, response: Response, parts: Parts, job: VisibleJob) -> JobView:
     """Stage, progress, place in the queue, results. `Prefer: wait=N` waits for the end."""
@@ -131,12 +166,17 @@ async def get_job(request: Request, response: Response, parts: Parts, job: Visib
     "/{job_id}/events",
     summary="Watch a job",
     response_class=EventSourceResponse,
-    responses=problems(404, 422, 503),
+    responses={
+        200: text_answer("text/event-stream", _EVENTS_EXAMPLE),
+        **problems(404, 422, 503),
+    },
 )
 async def job_events(
     parts: Parts,
     job: Annotated[Job, Depends(watchable_job)],
-    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Go on after this event.", examples=["4"])
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-Sent Events `progress`, `warning`, `succeeded`, `failed`, `canceled`.
 
@@ -220,17 +260,9 @@ async def delete_job(parts: Parts, job: VisibleJob) -> Response:
     "/{job_id}/content",
     summary="Fetch a result",
     response_class=Response,
+    openapi_extra={"parameters": [_RANGE]},
     responses={
-        200: file_schema(
-            "audio/wav",
-            "audio/flac",
-            "audio/mpeg",
-            "audio/ogg",
-            "video/mp4",
-            "image/png",
-            "application/json",
-            description="The file, as an attachment.",
-        ),
+        200: _CONTENT,
         206: file_schema("audio/wav", "video/mp4", description="The range that was asked for."),
         **problems(400, 404, 409, 410, 416, 422),
     },
@@ -239,7 +271,7 @@ async def job_content(
     parts: Parts,
     caller: User,
     job_id: JobId,
-    variant: Annotated[Variant, Query()] = "audio",
+    variant: Annotated[Variant, Query(examples=["audio"])] = "audio",
 ) -> Response:
     """Sound, video, the sound as it was, a picture of the mask, or the report; ranges work."""
     owner = None if caller.is_admin else caller.key_id

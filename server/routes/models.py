@@ -35,7 +35,9 @@ ModelId = Annotated[str, Path(examples=["avse-mmtm"])]
     responses={200: answer({"object": "list", "items": [_EXAMPLE]}), **problems(422)},
 )
 def list_models(
-    parts: Parts, _caller: User, task: Annotated[str | None, Query(max_length=50)] = None
+    parts: Parts,
+    _caller: User,
+    task: Annotated[str | None, Query(max_length=50, examples=["enhancement"])] = None,
 ) -> ModelList:
     """Every model of this server, those of one task with `task=`."""
     states = parts.store.model_statuses()

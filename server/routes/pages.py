@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from server.errors import ApiError
+from server.openapi import answer, text_answer
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(tags=["page"])
 
 _FOLDER = Path(__file__).parents[1] / "web"
 _SCRIPT = "text/javascript; charset=utf-8"
@@ -29,8 +30,11 @@ ASSETS = {
     "icon.svg": "image/svg+xml",
     "licences.txt": _TEXT,
     "player.js": _SCRIPT,
+    "prepare.js": _SCRIPT,
     "result.js": _SCRIPT,
     "samples/talking.mp4": "video/mp4",
+    "samples/two-faces.mp4": "video/mp4",
+    "stage.js": _SCRIPT,
     "style.css": _STYLE,
     "vendor/swagger-ui/LICENSE": _TEXT,
     "vendor/swagger-ui/NOTICE": _TEXT,
@@ -56,6 +60,9 @@ _GUARDS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+
+_HTML_EXAMPLE = "<!doctype html>"
+_DOCUMENT_EXAMPLE = {"openapi": "3.1.0", "info": {"title": "avse", "version": "0.1.0"}, "paths": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +100,40 @@ def _page(name: str) -> Response:
     return Response(content, headers=headers, media_type=_PAGE)
 
 
-@router.get("/")
+@router.get(
+    "/",
+    summary="The web page",
+    response_class=HTMLResponse,
+    responses={200: text_answer("text/html", _HTML_EXAMPLE)},
+)
 def index() -> Response:
     """The page: a clip in, a voice out."""
     return _page("index.html")
 
 
-@router.get("/docs")
+@router.get(
+    "/docs",
+    summary="This document for people",
+    response_class=HTMLResponse,
+    responses={200: text_answer("text/html", _HTML_EXAMPLE)},
+)
 def docs() -> Response:
-    """The OpenAPI document for people."""
+    """The OpenAPI document, drawn by swagger-ui from files of this server."""
     return _page("docs.html")
 
 
-@router.get("/web/{name:path}")
+@router.get(
+    "/openapi.json",
+    summary="This document",
+    response_class=JSONResponse,
+    responses={200: answer(_DOCUMENT_EXAMPLE)},
+)
+def openapi(request: Request) -> Response:
+    """The interface for programs."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/web/{name:path}", include_in_schema=False)
 def web(name: str, request: Request) -> Response:
     """A file of the page, if it is on the list.
 

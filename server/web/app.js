@@ -1,18 +1,18 @@
 // The page: choose a clip, choose a face, wait, listen. One section is shown at a time.
 
-import { cancelJob, deleteJob, findFaces, json, key, request, setKey, submitJob } from "./api.js";
-import { chosenFace, showFaces } from "./faces.js";
+import { cancelJob, deleteJob, key, readJob, request, setKey, submitJob } from "./api.js";
 import { follow } from "./follow.js";
+import { Prepare } from "./prepare.js";
 import { ResultView, showDownloads } from "./result.js";
-import { STAGES, explain, fileSize, howItWasMade, stageLine } from "./words.js";
+import { STAGES, explain, howItWasMade, stageLine } from "./words.js";
 
-const SAMPLE = "/web/samples/talking.mp4";
-const LOOK_UNASKED_BYTES = 40e6; // larger clips are searched for faces only when asked to
+const LAST_JOB = "avse-job"; // in the session storage: a page that is loaded again goes on with it
 const UPLOAD_SHARE = 15; // of the bar, percent
 const STEPS = ["choose", "prepare", "working", "result"];
 
 const at = (id) => document.getElementById(id);
-const state = { file: null, job: null, result: null, work: null, looking: null, retry: null };
+const state = { job: null, result: null, work: null, retry: null };
+const prepare = new Prepare(showError, refuse);
 
 // --- what is shown ---------------------------------------------------------------------------
 
@@ -72,114 +72,82 @@ function showKeyState() {
 
 function choose(file) {
   if (!file) return;
-  if (file.size === 0) {
-    showError({ code: "undecodable", detail: `${file.name} is empty` });
+  const fault = prepare.fault(file);
+  if (fault) {
+    showError(fault);
     return;
   }
-  state.file = file;
-  at("clip-name").textContent = file.name;
-  at("clip-size").textContent = fileSize(file.size);
-  preview(file);
-  showFaces(at("faces"));
+  if (!at("result").hidden) restart();
   show("prepare", "clip-name");
-  const isSound = file.type.startsWith("audio/");
-  at("who").hidden = isSound;
-  if (isSound) return;
-  at("find-faces").hidden = file.size <= LOOK_UNASKED_BYTES;
-  at("faces-note").textContent = "";
-  if (file.size <= LOOK_UNASKED_BYTES) lookForFaces();
+  prepare.open(file);
 }
 
-function preview(file) {
-  const video = at("preview");
-  if (video.src) URL.revokeObjectURL(video.src);
-  video.hidden = true;
-  video.onloadeddata = () => { video.hidden = video.videoWidth === 0; };
-  video.src = URL.createObjectURL(file);
+function refuse(error) {
+  restart();
+  showError(error);
 }
 
-async function lookForFaces() {
-  state.looking?.abort();
-  const looking = new AbortController();
-  state.looking = looking;
-  at("find-faces").hidden = true;
-  at("faces-note").textContent = "Looking for faces…";
-  at("who").classList.add("is-busy");
+async function chooseSample(path) {
   try {
-    const { tracks } = await findFaces(state.file, { signal: looking.signal });
-    showFaces(at("faces"), tracks);
-    at("faces-note").textContent = facesNote(tracks.length);
-    say(facesNote(tracks.length));
+    const content = await (await request(path)).blob();
+    choose(new File([content], path.split("/").at(-1), { type: "video/mp4" }));
   } catch (error) {
-    if (looking.signal.aborted) return;
-    if (error.code === "unauthenticated") askForKey(lookForFaces);
-    at("faces-note").textContent = noFacesNote(error);
-    at("find-faces").hidden = !explain(error.code).again;
-  } finally {
-    if (state.looking === looking) at("who").classList.remove("is-busy");
-  }
-}
-
-function facesNote(nFaces) {
-  if (nFaces === 0) return "No face found: the voice is found by sound alone.";
-  return nFaces === 1 ? "One face found." : `${nFaces} faces found. Choose the one to hear, or leave it to us.`;
-}
-
-function noFacesNote(error) {
-  if (error.code === "unauthenticated") return "";
-  if (["too_long", "payload_too_large"].includes(error.code)) {
-    return "This clip is too long to show its faces first. Automatic still finds who speaks.";
-  }
-  const { title, advice } = explain(error.code);
-  return `${title}. ${advice}`;
-}
-
-async function chooseSample() {
-  try {
-    const content = await (await request(SAMPLE)).blob();
-    choose(new File([content], "sample.mp4", { type: "video/mp4" }));
-  } catch (error) {
-    showError(error, chooseSample);
+    showError(error, () => chooseSample(path));
   }
 }
 
 // --- work ------------------------------------------------------------------------------------
 
-function fields() {
-  return {
-    kind: "enhancement",
-    face: at("who").hidden ? "auto" : chosenFace(at("faces")),
-    mode: at("mode").value,
-    strength: String(at("strength").value / 100),
-    output: "wav",
-    file: state.file,
-  };
+async function start() {
+  prepare.rest();
+  await work(async (signal) => {
+    const options = { signal, onProgress: (share) => showUpload(share) };
+    return submitJob(prepare.fields(), options);
+  });
 }
 
-async function start() {
-  state.looking?.abort();
-  at("preview").pause();
-  const work = new AbortController();
-  state.work = work;
-  state.job = null;
+/** Follow the job that `begin(signal)` gives to its end and show what came of it. */
+async function work(begin) {
+  const now = new AbortController();
+  Object.assign(state, { work: now, job: null });
   showStages();
   show("working", "working-title");
   progress("upload", 0, "Uploading");
-  const options = { signal: work.signal, onProgress: (share) => showUpload(share) };
   try {
-    const job = await submitJob(fields(), options);
-    state.job = job;
-    await finish(await follow(job.id, showJob, { signal: work.signal }));
+    state.job = await begin(now.signal);
+    remember(state.job.id);
+    await finish(await follow(state.job.id, showJob, { signal: now.signal }));
   } catch (error) {
-    if (state.work !== work) return;
-    show("prepare");
-    showError(error, start);
+    if (state.work !== now) return;
+    remember("");
+    show(prepare.file ? "prepare" : "choose");
+    showError(error, prepare.file ? start : undefined);
   }
+}
+
+/** A page that is loaded again, or a phone that had put it to sleep, goes on with its job. */
+async function resume() {
+  const id = sessionStorage.getItem(LAST_JOB);
+  if (!id) return;
+  try {
+    const job = await readJob(id);
+    if (["queued", "running", "succeeded"].includes(job.status)) await work(async () => job);
+    else remember("");
+  } catch {
+    remember("");
+  }
+}
+
+function remember(id) {
+  if (id) sessionStorage.setItem(LAST_JOB, id);
+  else sessionStorage.removeItem(LAST_JOB);
 }
 
 async function finish(job) {
   if (job.status === "canceled") {
-    show("prepare", "start");
+    remember("");
+    if (prepare.file) show("prepare", "start");
+    else restart();
     say("Cancelled.");
     return;
   }
@@ -270,7 +238,7 @@ async function showResult(job) {
   at("player").hidden = false;
   say("The voice is ready.");
   try {
-    await state.result.show(job, state.file);
+    await state.result.show(job, prepare.file);
   } catch (error) {
     at("player").hidden = true;
     showError(error.code ? error : { code: "unplayable" });
@@ -291,10 +259,10 @@ async function deleteNow() {
 }
 
 function restart() {
-  state.looking?.abort();
   state.result?.close();
-  Object.assign(state, { file: null, job: null, result: null, work: null });
-  at("preview").pause();
+  Object.assign(state, { job: null, result: null, work: null });
+  prepare.close();
+  remember("");
   at("file").value = "";
   show("choose", "main");
 }
@@ -316,14 +284,15 @@ function wireDrop() {
     if (!isFile(event)) return;
     event.preventDefault();
     drop.classList.remove("is-over");
-    if (!at("choose").hidden || !at("prepare").hidden) choose(event.dataTransfer.files[0]);
+    if (at("working").hidden) choose(event.dataTransfer.files[0]);
   });
 }
 
 function wire() {
   at("file").addEventListener("change", (event) => choose(event.target.files[0]));
-  at("sample").addEventListener("click", chooseSample);
-  at("find-faces").addEventListener("click", lookForFaces);
+  for (const sample of document.querySelectorAll("[data-sample]")) {
+    sample.addEventListener("click", () => chooseSample(sample.dataset.sample));
+  }
   at("start").addEventListener("click", start);
   at("cancel").addEventListener("click", cancel);
   at("delete").addEventListener("click", deleteNow);
@@ -331,9 +300,6 @@ function wire() {
   at("error-retry").addEventListener("click", () => {
     at("error").hidden = true;
     state.retry?.();
-  });
-  at("strength").addEventListener("input", () => {
-    at("strength-value").textContent = `${at("strength").value} %`;
   });
   at("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -350,19 +316,7 @@ function wire() {
   wireDrop();
 }
 
-/** The server's own limits, where it says them; the page works without. */
-async function showLimits() {
-  try {
-    const { limits } = await json("/v1/metadata");
-    const [bytes, spanS] = [limits.job_max_bytes, limits.job_max_s];
-    if (bytes && spanS) {
-      at("limits").textContent = `Video or sound, up to ${fileSize(bytes).replace(".00", "")} and ${Math.round(spanS / 60)} minutes`;
-    }
-  } catch {
-    // What the page says already is the default.
-  }
-}
-
 wire();
 showKeyState();
-showLimits();
+prepare.askLimits();
+resume();

@@ -61,6 +61,12 @@ export function showFaces(container, tracks = []) {
   container.replaceChildren(automatic(), ...tracks.map((track, index) => person(track, index + 1, track.id === id)));
 }
 
+/** Check the choice of a face. */
+export function chooseFace(container, value) {
+  const input = [...container.querySelectorAll("input")].find((each) => each.value === value);
+  if (input) input.checked = true;
+}
+
 /** What was chosen, as the service takes it. */
 export function chosenFace(container) {
   return container.querySelector("input:checked")?.value ?? "auto";

@@ -22,6 +22,12 @@ async function decoded(context, id, variant) {
   return context.decodeAudioData(await answer.arrayBuffer());
 }
 
+/** Where the picture is if the page was loaded again; a key cannot be sent along. */
+function servedPicture(job) {
+  const hasVideo = job.outputs?.some((output) => output.variant === "video");
+  return hasVideo && !key() ? contentPath(job.id, "video") : null;
+}
+
 /** One result on the page, until `close()`. */
 export class ResultView {
   #player;
@@ -30,13 +36,13 @@ export class ResultView {
   #frame = 0;
   #stop = new AbortController();
 
-  /** Fetch both sounds of a finished job and show them; `file` is the clip, for its picture. */
+  /** Fetch both sounds of a finished job and show them; `file` is the clip, if the page still has it. */
   async show(job, file) {
     const context = new AudioContext({ sampleRate: SAMPLE_RATE_HZ });
     const names = ["input_audio", "audio"];
     const [before, after] = await Promise.all(names.map((name) => decoded(context, job.id, name)));
     this.#player = new AbPlayer(context, before, after);
-    this.#showPicture(file);
+    this.#showPicture(file ? URL.createObjectURL(file) : servedPicture(job));
     this.#wire();
     await this.#draw(before, after);
     this.#update();
@@ -104,12 +110,12 @@ export class ResultView {
     event.preventDefault();
   }
 
-  #showPicture(file) {
-    if (!file) return;
+  #showPicture(url) {
+    if (!url) return;
     this.#picture.addEventListener("loadeddata", () => {
       this.#picture.hidden = this.#picture.videoWidth === 0;
     }, { once: true });
-    this.#picture.src = URL.createObjectURL(file);
+    this.#picture.src = url;
   }
 
   /** Bring everything in line with the player; again with each picture while it plays. */

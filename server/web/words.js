@@ -89,8 +89,14 @@ export function clock(value, withTenths = false) {
   return withTenths ? `${text}.${tenths % 10}` : text;
 }
 
+/** A length of time as people say it. */
+export function minutes(seconds) {
+  return seconds < 100 ? `${Math.round(seconds)} seconds` : `${Math.round(seconds / 60)} minutes`;
+}
+
 /** A size in the unit people read on their own device. */
 export function fileSize(bytes) {
   if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))} kB`;
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+  const [value, unit] = bytes < 1e9 ? [bytes / 1e6, "MB"] : [bytes / 1e9, "GB"];
+  return `${Number(value.toFixed(unit === "MB" ? 1 : 2))} ${unit}`;
 }

@@ -3,144 +3,19 @@
 Needs Debian's chromium (`apt-get install chromium`) and the package playwright.
 """
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from server.keys import add_key
+from tests.web.browsing import CHROMIUM, watched
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-PATIENCE_MS = 180_000
-ROOT = Path(__file__).parents[2]
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
 ]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A running server; `key` is one it accepts, if it asks for one."""
-
-    url: str
-    key: str | None = None
-
-    def last_job(self) -> dict:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        found = httpx.get(f"{self.url}/v1/jobs?limit=1&kind=enhancement", headers=headers)
-        return found.json()["items"][0]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def started(folder: Path, *more: str) -> tuple[str, subprocess.Popen]:
-    port = free_port()
-    command = [sys.executable, "-m", "tests.web.stub_server", "--port", str(port)]
-    command += ["--spool", str(folder / "spool"), *more]
-    with (folder / "log").open("wb") as log:
-        running = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            httpx.get(f"{url}/v1/health/live")
-        except httpx.TransportError:
-            assert running.poll() is None, (folder / "log").read_text()
-            time.sleep(0.2)
-        else:
-            return url, running
-    raise AssertionError((folder / "log").read_text())
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    url, running = started(tmp_path_factory.mktemp("site"))
-    yield Site(url)
-    running.terminate()
-    running.wait(60)
-
-
-@pytest.fixture(scope="module")
-def guarded_site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("guarded")
-    key = add_key(folder / "keys.json", "alice", ["enhance"])
-    url, running = started(folder, "--key-file", str(folder / "keys.json"))
-    yield Site(url, key)
-    running.terminate()
-    running.wait(60)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    profile = tmp_path_factory.mktemp("profile")
-    with playwright.sync_playwright() as tools:
-        context = tools.chromium.launch_persistent_context(
-            str(profile), executable_path=CHROMIUM, args=FLAGS, headless=True,
-            timeout=PATIENCE_MS, accept_downloads=True,
-        )  # fmt: skip
-        context.set_default_timeout(PATIENCE_MS)
-        yield context
-        context.close()
-
-
-class Watched:
-    """A tab, and everything that should not have happened in it."""
-
-    def __init__(self, page, url: str) -> None:
-        self.page, self.url = page, url
-        self.faults: list[str] = []
-        self.asked: list[str] = []
-        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
-        page.on("console", self._heard)
-        page.on("request", self._requested)
-
-    def _heard(self, message) -> None:
-        # The browser itself notes answers such as 401; the page shows them.
-        if message.type == "error" and "status of 4" not in message.text:
-            self.faults.append(f"console: {message.text}")
-
-    def _requested(self, request) -> None:
-        self.asked.append(request.url)
-        if not request.url.startswith((self.url, "blob:", "data:")):
-            self.faults.append(f"outside: {request.url}")
-
-    def give(self, content: bytes, name: str = "meeting.wav", kind: str = "audio/wav") -> None:
-        self.page.goto(self.url)
-        self.page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
-
-    def finish_sample(self) -> None:
-        self.page.goto(self.url)
-        self.page.click("#sample")
-        self.page.wait_for_selector(".face >> nth=2")
-        self.page.click("#start")
-        self.wait_for_result()
-
-    def wait_for_result(self) -> None:
-        self.page.wait_for_selector("#result:not([hidden])")
-        self.page.wait_for_function("() => window.avsePlayer !== undefined")
-
-
-def watched(browser, site, size=(1280, 860)):
-    page = browser.new_page()
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    return Watched(page, site.url)
 
 
 @pytest.fixture
@@ -160,7 +35,9 @@ def test_sample_face_progress_result(tab, site):
     assert boxes.count() == 2
     assert boxes.first.bounding_box()["height"] > boxes.first.bounding_box()["width"] > 10
     assert page.locator(".badge").count() == 1
-    page.locator(".face >> nth=2").click()
+    assert page.locator(".stage-box").count() == 2
+    page.locator(".stage-box >> nth=1").click(position={"x": 30, "y": 30})
+    assert page.locator(".face input:checked").get_attribute("value") == "1"
     page.click("summary")
     page.fill("#strength", "80")
     page.click("#start")
@@ -256,7 +133,7 @@ def test_download_is_the_voice(tab):
     tab.finish_sample()
     with tab.page.expect_download() as waiting:
         tab.page.click(".download[data-variant=audio]")
-    assert waiting.value.suggested_filename == "sample-enhanced.wav"
+    assert waiting.value.suggested_filename == "talking-enhanced.wav"
     assert Path(waiting.value.path()).read_bytes()[:4] == b"RIFF"
 
 
@@ -291,6 +168,48 @@ def test_an_empty_clip_is_not_even_sent(tab):
     tab.page.wait_for_selector("#error:not([hidden])")
     assert tab.page.inner_text("#error-title") == "The file cannot be read"
     assert not any(url.endswith("/v1/jobs") for url in tab.asked)
+
+
+def test_a_clip_that_no_choice_can_mend_is_refused_before_the_work(tab):
+    tab.give(b"FAIL no_audio", "holiday.mp4", "video/mp4")
+    tab.page.wait_for_selector("#error:not([hidden])")
+    assert tab.page.inner_text("#error-title") == "The clip has no sound"
+    assert "holiday.mp4" in tab.page.inner_text("#error-fine")
+    assert tab.page.is_visible("#choose")
+    tab.page.set_input_files("#file", {"name": "b.wav", "mimeType": "audio/wav", "buffer": b"so"})
+    assert tab.page.is_hidden("#error")
+    assert tab.page.inner_text("#clip-name") == "b.wav"
+
+
+def test_a_clip_beyond_the_limits_is_not_sent(tab, site):
+    tab.page.route(
+        "**/v1/metadata",
+        lambda route: route.fulfill(json={"limits": {"job_max_bytes": 2e6, "job_max_s": 90}}),
+    )
+    tab.page.goto(site.url)
+    tab.page.wait_for_selector("text=up to 2 MB and 90 seconds")
+    clip = {"name": "big.wav", "mimeType": "audio/wav", "buffer": bytes(2_100_000)}
+    tab.page.set_input_files("#file", clip)
+    tab.page.wait_for_selector("#error:not([hidden])")
+    assert tab.page.inner_text("#error-title") == "The clip is too large"
+    assert not any(url.endswith(("/v1/jobs", "/v1/faces")) for url in tab.asked)
+
+
+def test_a_page_that_is_loaded_again_goes_on_with_its_job(tab):
+    tab.give(b"SLOW 600")
+    tab.page.click("#start")
+    tab.page.wait_for_selector(".stages .is-now[data-stage=infer]")
+    tab.page.reload()
+    tab.page.wait_for_selector(".stages .is-now[data-stage=infer]")
+    tab.page.click("#cancel")
+    tab.page.wait_for_selector("#choose:not([hidden])")
+    tab.page.reload()
+    tab.page.wait_for_selector("#choose:not([hidden])")
+    tab.finish_sample()
+    tab.page.reload()
+    tab.wait_for_result()
+    tab.page.click("#again")
+    assert tab.page.evaluate("sessionStorage.length") == 0
 
 
 def test_a_server_that_is_gone(tab):
@@ -412,7 +331,7 @@ def test_a_key_is_asked_for_only_where_it_is_needed(browser, guarded_site):
         page.click(".download[data-variant=audio]")
     assert Path(waiting.value.path()).read_bytes()[:4] == b"RIFF"
     page.click("#forget-key")
-    assert page.evaluate("sessionStorage.length") == 0
+    assert page.evaluate("sessionStorage.getItem('avse-key')") is None
     page.close()
     assert tab.faults == []
 
