@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 N_DECODER_THREADS = 2
 MAX_DEMUX_FAILURES = 16
+MAX_SAMPLES_PER_BYTE = 64
+MAX_BEFORE_KEY = 300
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 
 
@@ -68,7 +70,21 @@ def open_container(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
         if len(container.streams) > limits.max_streams:
             found = f"{len(container.streams)}"
             raise TooManyStreams(path, f"at most {limits.max_streams} streams", found)
+        _check_index(path, container)
         yield container
+
+
+def _check_index(path: Path, container: InputContainer) -> None:
+    """Refuse an MP4 of a few bytes that claims millions of samples: each opening would list them.
+
+    Raises:
+        Unreadable: It does.
+    """
+    if not container.format.name.startswith("mov"):
+        return
+    n_samples = max((stream.frames for stream in container.streams), default=0)
+    if n_samples > MAX_SAMPLES_PER_BYTE * path.stat().st_size:
+        raise Unreadable(path, "an index that fits the file", f"{n_samples} samples in it")
 
 
 def _open(path: Path, limits: MediaLimits) -> InputContainer:
@@ -207,6 +223,8 @@ class PacketDecoder:
     n_packets: int = 0
     n_damaged: int = 0
     _last_error: str = field(default="", init=False)
+    _has_decoded: bool = field(default=False, init=False)
+    _n_before_key: int = field(default=0, init=False)
 
     def frames(self) -> Iterator[AudioFrame | VideoFrame]:
         """Yield frames in presentation order.
@@ -250,10 +268,20 @@ class PacketDecoder:
 
     def _decode(self, packet: Packet[Any]) -> Sequence[AudioFrame | VideoFrame]:
         try:
-            return packet.decode()
+            frames = packet.decode()
         except FFmpegError as error:
-            self._count_damaged(error)
+            if not self._is_before_key(packet):
+                self._count_damaged(error)
             return []
+        self._has_decoded = self._has_decoded or bool(frames)
+        return frames
+
+    def _is_before_key(self, packet: Packet[Any]) -> bool:
+        """Whether the recording starts in the middle: nothing before a key picture is damage."""
+        if self._has_decoded or packet.is_keyframe or self.stream.type != "video":
+            return False
+        self._n_before_key += 1
+        return self._n_before_key <= MAX_BEFORE_KEY
 
     def _count_damaged(self, error: FFmpegError) -> None:
         self.n_damaged += 1

@@ -15,7 +15,7 @@ _Seconds = Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)]
 def _checked_face(value: str) -> str:
     if not _FACE.fullmatch(value):
         raise ValueError("expected auto, largest, a track number or x,y,w,h@t")
-    if "," in value and not all(float(side) for side in value.split("@")[0].split(",")[2:]):
+    if "," in value and not all(float(side) for side in value.partition("@")[0].split(",")[2:]):
         raise ValueError("expected a box with w > 0 and h > 0")
     return value
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 
@@ -20,6 +21,7 @@ from tests.server.corpus.stopwatch import Stopwatch
 PATIENCE_S = 300.0
 ENHANCE = "/v1/audio/enhancements"
 FACES = "/v1/faces"
+TALKING = Path(__file__).parents[2] / "server" / "web" / "samples" / "talking.mp4"
 NEVER = ("internal", "worker_lost", "sync_timeout", "decode_timeout")
 FEW = (
     "empty", "random", "truncated_mp4", "flipped_40_mkv", "m3u8_to_http", "ffconcat_to_http",
@@ -73,6 +75,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         finally:
             serving.send_signal(signal.SIGTERM)
             serving.wait(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first second of the page's sample, which has faces."""
+    path = tmp_path_factory.mktemp("talking") / "clip.mp4"
+    with av.open(str(TALKING)) as source, av.open(str(path), "w") as short:
+        streams = {
+            stream.index: short.add_stream_from_template(stream) for stream in source.streams
+        }
+        for packet in source.demux():
+            if packet.size and packet.dts * packet.time_base < 1:
+                packet.stream = streams[packet.stream.index]
+                short.mux(packet)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +201,50 @@ def test_odd_clips_fare_no_worse_with_other_choices(
             if code in NEVER or answer.status_code != CODES[code][0]:
                 faults[case.name] = f"{answer.status_code} {answer.json()['detail']}"
     assert faults == {}
+    _check_left_over(service, corpus, trap)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"face": "9999"}, "face_not_found"),
+        ({"face": "0,0,2,2@0"}, "face_not_found"),
+        ({"face": "99999,99999,99999,99999@99999"}, "face_not_found"),
+        ({"audio_track": "5"}, "no_audio"),
+        ({"start": "86000"}, "too_short"),
+        ({"start": "0.5", "end": "0.51"}, "too_short"),
+        ({"start": "0.5", "end": "0.54", "strength": "0"}, ""),
+        ({"end": "86400", "output": "mp4", "mode": "audio_only"}, ""),
+        ({"start": "0.2", "end": "0.8", "output": "opus", "mode": "av", "face": "1"}, ""),
+    ],
+)
+def test_choices_that_a_talking_clip_can_or_cannot_fulfil(service, talking, fields, code):
+    with talking.open("rb") as clip:
+        answer = service.web.post(ENHANCE, files={"file": clip}, data=fields)
+    if code:
+        assert (answer.json()["code"], answer.status_code) == (code, CODES[code][0])
+    else:
+        assert answer.status_code == 200, answer.text
+
+
+ODD_SOUNDS = (
+    "silence", "nan", "all_nan", "infinite", "absurdly_loud", "denormal", "clipped", "constant",
+    "one_sample", "one_window", "no_sample", "channels_cancel", "aac_7_1", "rate_768000_hz",
+    "empty", "random", "no_sound_mp4", "m3u8_to_http", "tracks_60", "sound_of_61_s", "late_sound",
+)  # fmt: skip
+
+
+def test_odd_sounds_are_scored_or_refused(service, corpus, trap):
+    good = corpus.path(CASES["pcm_64_bit"]).read_bytes()
+    for name in ODD_SOUNDS:
+        odd = corpus.path(CASES[name]).read_bytes()
+        for reference, estimate, noisy in ((good, odd, odd), (odd, good, good), (odd, odd, good)):
+            files = {"reference": reference, "estimate": estimate, "noisy": noisy}
+            answer = service.web.post("/v1/evaluations", files=files)
+            if answer.status_code != 200:
+                code = answer.json()["code"]
+                assert code not in NEVER, name
+                assert answer.status_code == CODES[code][0], name
     _check_left_over(service, corpus, trap)
 
 

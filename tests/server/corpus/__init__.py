@@ -5,13 +5,13 @@ import socket
 import threading
 from pathlib import Path
 
-from tests.server.corpus import broken, hostile, lists, pictures, sounds, timing
+from tests.server.corpus import broken, further, hostile, lists, pictures, sounds, timing
 from tests.server.corpus.case import CASES, SERVICE_LIMITS, Case, Place
 from tests.server.corpus.making import pcm16, tone, wav
 
 __all__ = ["CASES", "PARTS", "SERVICE_LIMITS", "Case", "Corpus", "Trap"]
 
-PARTS = (broken, sounds, timing, pictures, lists, hostile)
+PARTS = (broken, sounds, timing, pictures, lists, hostile, further)
 """The modules that register the cases when they are imported."""
 
 

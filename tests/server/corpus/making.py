@@ -101,7 +101,7 @@ def write_clip(  # noqa: PLR0913
         sound = container.add_stream(audio, rate=48_000)
         sound.layout = "mono"
         for index in range(n_pictures):
-            image = np.full((height, width, 3), 40 + 10 * index, np.uint8)
+            image = np.full((height, width, 3), (40 + 10 * index) % 256, np.uint8)
             frame = av.VideoFrame.from_ndarray(image)
             frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(video.encode(frame))
