@@ -41,7 +41,9 @@ class FusionConfig:
         validate_every: Steps between validations.
         tower_rate: Learning rate of the lip tower as a share of the others'; 0 keeps it frozen. The
             end-to-end polish (stage d) trains it on pictures.
-        snapshot_steps: Steps whose averaged weights are kept aside, to compare at equal cost.
+        snapshot_steps: Steps whose averaged weights are kept aside, to compare at equal cost; those
+            of the last step are kept too.
+        averages_snapshots: The trained network is the mean of all that was kept aside.
     """
 
     model: AvseConfig = field(default_factory=AvseConfig)
@@ -59,6 +61,7 @@ class FusionConfig:
     validate_every: int = 500
     tower_rate: float = 0.0
     snapshot_steps: tuple[int, ...] = ()
+    averages_snapshots: bool = False
 
 
 class FusionTrainer:
@@ -99,7 +102,7 @@ class FusionTrainer:
                 self.run.record(step=self.step, voices=self.n_voices(self.step), **means)
                 sums = dict.fromkeys(sums, 0.0)
             self._keep(valid)
-        return self.ema
+        return self._mean_of_snapshots() if self.config.averages_snapshots else self.ema
 
     def _batches(self, mixtures: MixtureMaker) -> Iterator[Batch]:
         """The batches of the steps that are left; the next is made while the last is learned."""
@@ -146,6 +149,16 @@ class FusionTrainer:
         if valid is not None and (self.step % config.validate_every == 0 or last):
             seen = config.tower_rate > 0
             self.run.record(step=self.step, **validate(self.ema, valid, from_pictures=seen))
+
+    def _mean_of_snapshots(self) -> AvseNet:
+        steps = sorted({s for s in self.config.snapshot_steps if s < self.step} | {self.step})
+        for n_seen, step in enumerate(steps):
+            kept = self.run.load(f"step{step}.pt")
+            if kept is None:
+                raise FileNotFoundError(f"{self.run.path}: expected step{step}.pt, found none")
+            self.net.load_state_dict(kept["model"])
+            _average(self.ema, self.net, n_seen / (n_seen + 1))
+        return self.ema
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -2,13 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
-from avse.bundle import DEFAULT_BUNDLE
 from avse.demo import SPEAKER, DemoConfig, make_demo_clip, run_demo
 from avse.demo_face import MouthShape, _sway, draw_mouth, portrait, talking_frames
 from avse.demo_voice import Voice, coloured_noise, speak
 from avse.evaluation.metrics import score
 from avse.types import EnhancedClip, EnhanceReport, Mask
-from models.weights import packaged
 from preprocessing.errors import OutputError
 from preprocessing.media import open_clip
 from preprocessing.media_make import make_clip
@@ -144,7 +142,6 @@ def test_demo_scores_what_the_enhancer_gave(tmp_path, monkeypatch) -> None:
     assert picture is not None
 
 
-@pytest.mark.skipif(not packaged(DEFAULT_BUNDLE).is_dir(), reason="no enhancement bundle ships yet")
 def test_demo_runs_on_what_ships(tmp_path) -> None:
     result = run_demo(tmp_path, DemoConfig(duration_s=1.6), device="cpu")
     report = result.enhanced.report

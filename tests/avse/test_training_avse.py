@@ -128,6 +128,22 @@ def test_a_new_run_begins_with_the_bundles_it_is_given(data_dir: Path, tmp_path:
         assert torch.equal(old, new)
 
 
+def test_the_mean_of_the_snapshots_ships_if_asked_for(data_dir: Path) -> None:
+    averaging = replace(CONFIG.fusion, averages_snapshots=True, learning_rate=0.05)
+    config = replace(CONFIG, fusion=averaging)
+    bundles = data_dir / "bundles"
+    train_avse(Folders(data_dir, data_dir, bundles), config=config, stages=("lips", "enhancer"))
+    run = RunFolder(data_dir / "avse-mmtm")
+    first, last = (run.load(f"step{step}.pt") for step in (1, 2))
+    assert first is not None
+    assert last is not None
+    shipped = open_bundle(bundles / "avse-mmtm")[1].state_dict()
+    key = "blocks.0.conv1.weight"
+    assert not torch.allclose(first["model"][key], last["model"][key], atol=1e-3)
+    mean = (first["model"][key] + last["model"][key]) / 2
+    torch.testing.assert_close(shipped[key], mean, rtol=0, atol=1e-3)
+
+
 def test_precision_and_device_are_what_was_asked_for() -> None:
     assert resolve_compute("cpu", "bf16").is_bf16
     assert not resolve_compute("cpu", "fp32").is_bf16
