@@ -93,6 +93,9 @@ def evaluate(
             help="own, wrong_person, same_person_other_clip or none; repeatable; default: own."
         ),
     ] = None,
+    is_guessing: Annotated[
+        bool, typer.Option("--dnsmos", help="Judge by DNSMOS as well (extra dnsmos); slow.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the mixtures and the bootstrap.")] = 0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many pairs a split and condition.")
@@ -113,6 +116,10 @@ def evaluate(
         from avse.evaluation.mixtures import parse_range_db
 
         chosen["snr_db"] = parse_range_db(snr_db)
+    if is_guessing:
+        from avse.evaluation.metrics import ALL_METRICS
+
+        chosen["metrics"] = ALL_METRICS
     options = EvaluateOptions(
         out_dir,
         data_dir,

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from avse.evaluation.charts import charts
+from avse.evaluation.dnsmos import DNSMOS, is_installed
 from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.layouts import plan_layout
 from avse.evaluation.lips import LIPS_CONTROLS, CropCache, CropsFor, LipsControl, Sight
-from avse.evaluation.metrics import METRICS
+from avse.evaluation.metrics import ALL_METRICS, METRICS
 from avse.evaluation.mixtures import Corpus, MixtureSpec, condition, plan_mixtures
 from avse.evaluation.network import open_networks
 from avse.evaluation.pairs import plan_pairs
 from avse.evaluation.provenance import provenance
 from avse.evaluation.report import markdown, page
-from avse.evaluation.rows import Row, rows_csv
+from avse.evaluation.rows import Row, metrics_of, rows_csv
 from avse.evaluation.run import RunOptions, run_trials
 from avse.evaluation.summary import Summary, summarise
 from avse.evaluation.systems import MIXTURE, CommandSystem, System
@@ -56,7 +57,7 @@ class EvaluateOptions:
         lips: Which mouths to show.
         seed: Of the mixtures and the bootstrap.
         limit: At most so many pairs for each split and condition.
-        metrics: Which of `METRICS`.
+        metrics: Which of `ALL_METRICS`.
         n_workers: Processes that score; 0 = one a core.
         device: For bundles.
     """
@@ -92,10 +93,12 @@ class EvaluateOptions:
             raise InvalidOptions("expected either a data folder to mix or a folder of references")
         for name, found, known in (
             ("lips", self.lips, LIPS_CONTROLS),
-            ("metrics", self.metrics, METRICS),
+            ("metrics", self.metrics, ALL_METRICS),
         ):
             if not found or set(found) - set(known):
                 raise InvalidOptions(f"{name}: expected some of {', '.join(known)}, got {found}")
+        if set(self.metrics) & set(DNSMOS) and not is_installed():
+            raise InvalidOptions("DNSMOS: the package speechmos is not installed (extra dnsmos)")
         if (self.talkers is None) and (self.snr_db is not None or self.noise is not None):
             raise InvalidOptions("snr and noise: expected the number of talkers, too")
         if self.limit is not None and self.limit < 1:
@@ -263,7 +266,7 @@ def results_json(evaluation: Evaluation) -> str:
     document = {
         "facts": evaluation.facts,
         "summary": evaluation.summary,
-        "rows": [row.flat() for row in evaluation.rows],
+        "rows": [row.flat(metrics_of(evaluation.rows)) for row in evaluation.rows],
     }
     text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
     return re.sub(r"\n {4,}", " ", text) + "\n"

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pystoi import stoi as reference_stoi
 
+from avse.evaluation.dnsmos import DNSMOS, dnsmos, is_installed
 from avse.evaluation.errors import LengthsDiffer
 from preprocessing.timeline import SAMPLE_RATE_HZ
 
 Samples = NDArray[np.floating[Any]]
 
 METRICS = ("pesq_wb", "pesq_nb", "stoi", "estoi", "si_sdr_db")
+ALL_METRICS = (*METRICS, *DNSMOS)
+"""DNSMOS is judged only where it is asked for: it takes longer than all others together."""
 SI_SDR_LIMIT_DB = 100.0
 SILENT_PEAK = 1e-7
 
@@ -54,7 +57,7 @@ def score(
         clean: `[L]`, the reference.
         estimate: `[L]`, what is judged.
         rate_hz: Of both; PESQ knows 8000 (narrow band only) and 16000.
-        metrics: Which of `METRICS`.
+        metrics: Which of `ALL_METRICS`.
 
     Raises:
         LengthsDiffer: The shapes differ.
@@ -67,9 +70,14 @@ def score(
     check_lengths(clean, estimate)
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
+    guesses: dict[str, float] = {}
     for metric in metrics:
         try:
-            values[metric] = _one(metric, clean, estimate, rate_hz)
+            if metric in DNSMOS:
+                guesses = guesses or _guessed(estimate, rate_hz)
+                values[metric] = guesses[metric]
+            else:
+                values[metric] = _one(metric, clean, estimate, rate_hz)
         except Unscorable as error:
             values[metric] = None
             reasons[metric] = str(error)
@@ -92,12 +100,23 @@ def check_lengths(clean: Samples, estimate: Samples) -> None:
         raise LengthsDiffer(f"expected two sounds of one length [L], found {found}")
 
 
+def _guessed(estimate: Samples, rate_hz: int) -> dict[str, float]:
+    if not is_installed():
+        raise Unscorable("the package speechmos is not installed (extra dnsmos)")
+    _check_heard("estimate", estimate)
+    return dnsmos(estimate, rate_hz)
+
+
+def _check_heard(name: str, sound: Samples) -> None:
+    if not np.all(np.isfinite(sound)):
+        raise Unscorable(f"the {name} holds NaN or infinite samples")
+    if sound.size == 0 or float(np.max(np.abs(sound))) < SILENT_PEAK:
+        raise Unscorable(f"the {name} is silent")
+
+
 def _one(metric: str, clean: Samples, estimate: Samples, rate_hz: int) -> float:
-    for name, sound in (("reference", clean), ("estimate", estimate)):
-        if not np.all(np.isfinite(sound)):
-            raise Unscorable(f"the {name} holds NaN or infinite samples")
-        if sound.size == 0 or float(np.max(np.abs(sound))) < SILENT_PEAK:
-            raise Unscorable(f"the {name} is silent")
+    _check_heard("reference", clean)
+    _check_heard("estimate", estimate)
     value = _FUNCTIONS[metric](clean, estimate, rate_hz)
     if not np.isfinite(value):
         raise Unscorable(f"{metric} is not a number")

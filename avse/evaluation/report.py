@@ -12,6 +12,7 @@ from avse.evaluation.significance import Mean
 from avse.evaluation.summary import Line, Summary
 
 TABLE_METRICS = {"pesq_wb": ("PESQ-WB", 2), "stoi": ("STOI", 3), "si_sdr_db": ("SI-SDR dB", 1)}
+GUESSED = {"dnsmos_ovrl": "overall", "dnsmos_sig": "voice", "dnsmos_bak": "background"}
 COLUMNS = ("split", "condition", "system", "lips", "pairs", "bad")
 N_TEXT = 4
 
@@ -39,6 +40,25 @@ def _cells(line: Line) -> list[str]:
         cells.append("" if is_input else _interval(line.means[f"{metric}_gain"], digits))
     share = line.share_losing_stoi
     return [*cells, "" if share is None or cell.system == "mixture" else f"{share:.1%}"]
+
+
+def guesses_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of DNSMOS, where it was judged."""
+    header = ["split", "condition", "system", "lips", "pairs"]
+    for name in GUESSED.values():
+        header += [f"DNSMOS {name}", "gain [95 %]"]
+    cells = []
+    for line in summary.lines:
+        if any(line.means[metric].n for metric in GUESSED if metric in line.means):
+            cell = line.cell
+            numbers = []
+            for metric in GUESSED:
+                numbers.append(_number(line.means[metric].mean, 2))
+                is_input = cell.system == "mixture"
+                numbers.append("" if is_input else _interval(line.means[f"{metric}_gain"], 2))
+            names = [cell.split, cell.condition, cell.system, cell.lips or "-"]
+            cells.append([*names, str(line.n_pairs), *numbers])
+    return header, cells
 
 
 def tests_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
@@ -117,6 +137,7 @@ def page(summary: Summary, facts: dict[str, Any], pictures: dict[str, bytes]) ->
 def _tables(summary: Summary) -> dict[str, tuple[list[str], list[list[str]]]]:
     return {
         "Systems": main_table(summary),
+        "DNSMOS": guesses_table(summary),
         "Paired differences": tests_table(summary),
         "Groups": groups_table(summary),
         "Pairs without a score": reasons_table(summary),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from avse.evaluation.dnsmos import DNSMOS
 from avse.evaluation.metrics import METRICS, Scores
 from avse.evaluation.systems import MIXTURE
 from avse.evaluation.trials import TrialFacts
@@ -55,7 +56,7 @@ class Row:
         parts = [self.reason] if self.reason else []
         return "; ".join(parts + [f"{metric}: {why}" for metric, why in single.items()])
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self, metrics: Sequence[str] = METRICS) -> dict[str, Any]:
         """The row as one level of names and plain values."""
         known = asdict(self.facts) | {"sources": " ".join(self.facts.sources)}
         more = {
@@ -65,7 +66,7 @@ class Row:
             "seen": round(self.seen, 4),
             "duration_s": round(self.duration_s, 4),
         }
-        columns = [metric + suffix for metric in METRICS for suffix in ("_in", "", "_gain")]
+        columns = [metric + suffix for metric in metrics for suffix in ("_in", "", "_gain")]
         return known | more | {c: self.value(c) for c in columns} | {"reason": self.all_reasons}
 
 
@@ -74,10 +75,17 @@ def is_mixture(row: Row) -> bool:
     return row.system == MIXTURE
 
 
+def metrics_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """`METRICS`, and DNSMOS where it was judged."""
+    judged = {name for row in rows if row.after is not None for name in row.after.values}
+    return (*METRICS, *(name for name in DNSMOS if name in judged))
+
+
 def rows_csv(rows: Sequence[Row]) -> str:
     """All rows as CSV with a header; empty cells where there is no value."""
     text = io.StringIO()
-    flat = [row.flat() for row in rows]
+    metrics = metrics_of(rows)
+    flat = [row.flat(metrics) for row in rows]
     if flat:
         writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
         writer.writeheader()

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from avse.evaluation.metrics import METRICS
-from avse.evaluation.rows import Row, is_mixture
+from avse.evaluation.rows import Row, is_mixture, metrics_of
 from avse.evaluation.significance import Difference, Mean, mean_of, paired
 
 TESTED = ("pesq_wb", "stoi", "si_sdr_db")
@@ -99,7 +98,7 @@ def column_means(rows: Iterable[Row], columns: Sequence[str], seed: int) -> dict
 
 
 def _line(cell: Cell, rows: list[Row], seed: int) -> Line:
-    columns = [metric + suffix for metric in METRICS for suffix in ("_in", "", "_gain")]
+    columns = [metric + suffix for metric in metrics_of(rows) for suffix in ("_in", "", "_gain")]
     means = column_means(rows, columns, seed)
     gains = [gain for row in rows if (gain := row.value("stoi_gain")) is not None]
     losing = sum(gain < -STOI_LOSS for gain in gains) / len(gains) if gains else None
