@@ -28,7 +28,7 @@ data: {"stage": "track", "progress": 0.42}
 
 id: 9
 event: succeeded
-data: {"outputs": ["audio", "input_audio", "mask", "report", "video"]}
+data: {"status": "succeeded"}
 """
 _REPORT_EXAMPLE = {
     "bundle": "avse-mmtm",
@@ -89,6 +89,7 @@ VisibleJob = Annotated[Job, Depends(visible_job)]
         FacesForm,
         files=(),
         optional_files=("file", "reference", "estimate", "noisy"),
+        either=(("file",), ("reference", "estimate")),
         example=_EXAMPLE,
     ),
     responses={

@@ -125,16 +125,18 @@ async function work(begin) {
   }
 }
 
-/** A page that is loaded again, or a phone that had put it to sleep, goes on with its job. */
+/** A page that is loaded again, or that a phone had put to sleep, goes on with its job. */
 async function resume() {
   const id = sessionStorage.getItem(LAST_JOB);
-  if (!id) return;
+  const isReload = performance.getEntriesByType("navigation")[0]?.type !== "navigate" || document.wasDiscarded;
+  remember("");
+  if (!id || !isReload) return;
   try {
     const job = await readJob(id);
-    if (["queued", "running", "succeeded"].includes(job.status)) await work(async () => job);
-    else remember("");
+    const isOfUse = ["queued", "running", "succeeded"].includes(job.status);
+    if (isOfUse && !at("choose").hidden) await work(async () => job);
   } catch {
-    remember("");
+    // It is over and gone: the page starts afresh.
   }
 }
 

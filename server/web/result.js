@@ -41,10 +41,15 @@ export class ResultView {
     const context = new AudioContext({ sampleRate: SAMPLE_RATE_HZ });
     const names = ["input_audio", "audio"];
     const [before, after] = await Promise.all(names.map((name) => decoded(context, job.id, name)));
+    if (this.#stop.signal.aborted) {
+      context.close();
+      return;
+    }
     this.#player = new AbPlayer(context, before, after);
     this.#showPicture(file ? URL.createObjectURL(file) : servedPicture(job));
     this.#wire();
     await this.#draw(before, after);
+    if (this.#stop.signal.aborted) return;
     this.#update();
     // For tests, and for the curious at the console.
     window.avsePlayer = this.#player;
@@ -54,10 +59,15 @@ export class ResultView {
     this.#stop.abort();
     cancelAnimationFrame(this.#frame);
     this.#player?.close();
-    for (const view of Object.values(this.#views)) view.destroy();
+    this.#clear();
     if (this.#picture.src) URL.revokeObjectURL(this.#picture.src);
     this.#picture.removeAttribute("src");
     this.#picture.hidden = true;
+  }
+
+  #clear() {
+    for (const view of Object.values(this.#views)) view.destroy();
+    this.#views = {};
   }
 
   async #draw(before, after) {
@@ -65,6 +75,7 @@ export class ResultView {
     const draw = (name, buffer) => drawSound(at(`view-${name}`), buffer, options);
     const [first, second] = await Promise.all([draw("before", before), draw("after", after)]);
     this.#views = { before: first, after: second };
+    if (this.#stop.signal.aborted) this.#clear();
   }
 
   #wire() {

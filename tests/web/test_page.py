@@ -209,6 +209,13 @@ def test_a_page_that_is_loaded_again_goes_on_with_its_job(tab):
     tab.page.reload()
     tab.wait_for_result()
     tab.page.click("#again")
+    tab.page.click("#sample-two")
+    tab.page.wait_for_selector(".face >> nth=2")
+    tab.page.click("#start")
+    tab.page.wait_for_selector("#result:not([hidden])")
+    tab.page.wait_for_function("() => document.querySelectorAll('.wave > *').length === 2")
+    tab.page.goto(tab.url)  # opened anew, not loaded again: a fresh start
+    assert tab.page.is_visible("#choose")
     assert tab.page.evaluate("sessionStorage.length") == 0
 
 
