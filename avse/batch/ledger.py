@@ -186,10 +186,10 @@ class Ledger:
 
     def claim(self, work: Work, run: str, is_alive: IsAlive) -> Standing:
         """Take a piece of work, unless it is settled or another living run is at it."""
+        if self._is_held(work, run, is_alive):  # without keeping others from writing
+            return Standing("held")
         with self.transaction():
-            row = self._row(work.output)
-            held_by = None if row is None else row["run"]
-            if held_by not in (None, run) and is_alive(held_by):
+            if self._is_held(work, run, is_alive):
                 return Standing("held")
             standing = self.standing(work)
             if standing.state == "todo":
@@ -197,6 +197,11 @@ class Ledger:
                     "UPDATE clips SET run=? WHERE output=?", (run, plain(work.output))
                 )
             return standing
+
+    def _is_held(self, work: Work, run: str, is_alive: IsAlive) -> bool:
+        row = self._row(work.output)
+        held_by = None if row is None else row["run"]
+        return held_by not in (None, run) and is_alive(held_by)
 
     def remember(self, source: Path, stamp: Stamp, sha256: str) -> None:
         """Keep the hash of an input, so that it need not be read to be known."""

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 AGAIN_S = 1.0
+AGAIN_EACH_S = 0.02
 STOP_S = 30.0
 
 
@@ -110,7 +111,7 @@ class Pipeline:
                 return
             if not waiting and held and time.monotonic() >= again_s:
                 waiting, held = held, waiting
-                again_s = time.monotonic() + AGAIN_S
+                again_s = time.monotonic() + AGAIN_S + AGAIN_EACH_S * len(waiting)
             self._begin(waiting, held)
             if self._is_at_limit():
                 self._shop.tally.n_left += len(waiting) + len(held)

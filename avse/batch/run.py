@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from avse.batch.errors import BatchStopped
 from avse.batch.failures import FAILURES, write_failures
 from avse.batch.inputs import Inputs, find_inputs
 from avse.batch.ledger import Ledger, State
@@ -129,6 +131,8 @@ def run_batch(
         finally:
             ledger.release(run.id)
             ledger.close()
+    except sqlite3.OperationalError as error:
+        raise BatchStopped(f"the record of the batch cannot be written: {error}") from error
     finally:
         run.close()
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -126,6 +127,17 @@ def test_a_full_disk_stops_it_and_the_rest_is_done_later(folder: Path, monkeypat
         with pytest.raises(BatchStopped, match="nothing more can be written"):
             run_batch(options)
     assert counts(run_batch(options))[0] == 3
+
+
+def test_a_record_that_cannot_be_written_stops_it(folder: Path, monkeypatch) -> None:
+    def fail(self, *arguments, **more):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("avse.batch.ledger.Ledger.finish", fail)
+        with pytest.raises(BatchStopped, match="database or disk is full"):
+            run_batch(half_options(folder / "out", folder / "in/a"))
+    assert counts(run_batch(half_options(folder / "out", folder / "in/a"))) == (2, 0, 0, 0)
 
 
 def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
