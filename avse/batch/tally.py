@@ -49,8 +49,11 @@ class Tally:
 
     @property
     def left_s(self) -> float | None:
-        """Expected time to the end, by the size of what is left; None while nobody knows."""
-        if self.bytes_ended <= 0:
+        """Expected time to the end, by the size of what is left; None while nobody knows.
+
+        Clips that failed at once say nothing of how long the others take.
+        """
+        if self.bytes_ended <= 0 or not self.n_done:
             return None
         left = max(0, self.bytes_total - self.bytes_ended)
         return self.elapsed_s * left / self.bytes_ended
