@@ -28,7 +28,7 @@ from server.keys import KeyRing
 from server.logs import configure
 from server.maintenance import repeat, start_clean, tidy_once, webhook_round
 from server.metrics import Metrics
-from server.openapi import as_problem_json
+from server.openapi import as_open, as_problem_json
 from server.routes import analysis, enhancements, health, jobs, models, pages
 from server.settings import Settings, settings_from_environment
 from server.spool import Spool
@@ -112,7 +112,9 @@ def _document(app: FastAPI) -> Any:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = as_problem_json(make())
+            made = as_problem_json(make())
+            is_open = not app.state.service.keys.is_needed
+            app.openapi_schema = as_open(made) if is_open else made
         return app.openapi_schema
 
     return document

@@ -39,6 +39,7 @@ def form_body(
     *forms: type[BaseModel],
     files: Iterable[str] = ("file",),
     optional_files: Iterable[str] = (),
+    either: Iterable[Iterable[str]] = (),
     example: Mapping[str, Any] | None = None,
     parameters: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
@@ -48,22 +49,37 @@ def form_body(
         forms: Models of the fields.
         files: Parts that must be there.
         optional_files: Parts that may be.
+        either: Sets of parts, one of which must be there.
         example: Values of the fields.
         parameters: Headers that it reads.
     """
     required = list(files)
-    properties: dict[str, Any] = dict.fromkeys((*required, *optional_files), _FILE)
+    part = {**_FILE, "minLength": 1}
+    properties: dict[str, Any] = dict.fromkeys((*required, *optional_files), part)
     for form in forms:
-        properties |= form.model_json_schema()["properties"]
+        properties |= _without_null(form.model_json_schema()["properties"])
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     schema["additionalProperties"] = False
     if required:
         schema["required"] = required
+    if either:
+        schema["anyOf"] = [{"required": list(names)} for names in either]
     media: dict[str, Any] = {"schema": schema}
     if example is not None:
         media["example"] = dict(example)
     body = {"required": True, "content": {"multipart/form-data": media}}
     return {"requestBody": body, "parameters": [dict(each) for each in parameters]}
+
+
+def _without_null(properties: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a form are left out where JSON would say null."""
+    found = {}
+    for name, schema in properties.items():
+        kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+        kept = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+        is_optional = len(kinds) == 1 and schema.get("default", ...) is None
+        found[name] = {**kinds[0], **kept} if is_optional else schema
+    return found
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -132,7 +148,7 @@ def text_answer(media_type: str, example: str, description: str = "As asked.") -
 
 def header(name: str, example: str, description: str) -> dict[str, Any]:
     """A header that an endpoint reads itself, as an OpenAPI parameter."""
-    schema = {"type": "string", "maxLength": 100}
+    schema = {"type": "string"}
     where = {"name": name, "in": "header", "required": False}
     return {**where, "description": description, "example": example, "schema": schema}
 
@@ -150,4 +166,13 @@ def as_problem_json(document: dict[str, Any]) -> dict[str, Any]:
                     continue
                 content.pop(_EVENTS_TYPE, None)  # a refusal is no stream
                 content[PROBLEM_TYPE] |= content.pop("application/json", {})
+    return document
+
+
+def as_open(document: dict[str, Any]) -> dict[str, Any]:
+    """Say of every operation that it can do without a key."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            if {} not in operation.get("security", [{}]):
+                operation["security"] = [{}, *operation["security"]]
     return document

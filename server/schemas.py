@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _FACE = re.compile(
     r"auto|largest|[1-9]\d{0,3}|\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}@\d{1,5}(\.\d{1,6})?",
@@ -20,6 +20,12 @@ def _checked_face(value: str) -> str:
     return value
 
 
+def _true_or_false(value: str) -> str:
+    if value.lower() not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return value.lower()
+
+
 class Form(BaseModel):
     """Fields of a multipart form beside its files; an unknown one is an error."""
 
@@ -34,7 +40,9 @@ class EnhancementForm(Form):
         "auto", description="`auto` falls back to sound alone, `av` insists on lips."
     )
     face: Annotated[str, AfterValidator(_checked_face)] = Field(
-        "auto", description="Whom to listen to: auto, largest, a track number, or x,y,w,h@t."
+        "auto",
+        description="Whom to listen to: auto, largest, a track number, or x,y,w,h@t.",
+        json_schema_extra={"pattern": f"^({_FACE.pattern})$"},
     )
     strength: float = Field(
         1.0, ge=0.0, le=1.0, allow_inf_nan=False, description="0 gives the input back."
@@ -62,7 +70,9 @@ class EnhancementForm(Form):
 class FacesForm(Form):
     """The choices of a search for faces."""
 
-    thumbnails: bool = Field(True, description="Whether each track comes with a small picture.")
+    thumbnails: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
+        True, description="Whether each track comes with a small picture."
+    )
     audio_track: int = Field(0, ge=0, le=63, description="Sound the lips are compared with.")
 
 

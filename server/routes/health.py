@@ -91,6 +91,7 @@ def _worker_check(service: Service) -> str:
     "/metrics",
     summary="Numbers for Prometheus",
     response_class=Response,
+    openapi_extra={"security": [{}]},  # or without one, unless the operator wants it
     responses={200: text_answer("text/plain", _METRICS_EXAMPLE), **problems()},
 )
 def metrics(

@@ -164,7 +164,7 @@ post("job_idempotency_key_long", form(), 400, 422, path=JOBS, Idempotency_Key="k
 post("job_idempotency_key_tab", form(), 400, 422, path=JOBS, Idempotency_Key="a\tb")
 post("evaluation_without_estimate", joined([part("reference", b"x", "a")]), 400,
       path="/v1/evaluations")  # fmt: skip
-post("faces_thumbnails_unknown", form(thumbnails="perhaps"), 422, path="/v1/faces")
+post("faces_thumbnails_unknown", form(thumbnails="1"), 422, path="/v1/faces")
 
 # --- multipart ---------------------------------------------------------------------------------
 _TYPE = "multipart/form-data"
