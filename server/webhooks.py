@@ -12,8 +12,10 @@ import json
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -49,12 +51,21 @@ def check_url(url: str) -> str | None:
 
 def _check_literal(host: str) -> str | None:
     """Names are looked up when it is time; an address can be judged now."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    host = host.rstrip(".")
+    address = _address_in(host)
+    if address is None:
         is_local = host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
-        return "expected a public host" if is_local else None
-    return None if is_public(str(address)) else "expected a public address"
+        return "expected a public host" if is_local or not host else None
+    return None if is_public(address) else "expected a public address"
+
+
+def _address_in(host: str) -> str | None:
+    """The address a host is written as, also as C libraries read it: 127.1, 0x7f000001, 0."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    with suppress(OSError):
+        return str(ipaddress.ip_address(socket.inet_aton(host)))
+    return None
 
 
 def is_public(address: str) -> bool:
@@ -78,6 +89,11 @@ def sign(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
     signed = b".".join([message_id.encode(), timestamp.encode(), body])
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
+
+
+def _hang_up(connected: socket.socket) -> None:
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 class WebhookSender:
@@ -135,6 +151,9 @@ class WebhookSender:
     def _post(self, url: str, message_id: str, body: bytes) -> None:
         parts = urlsplit(url)
         connection = self._connect(parts)
+        # The socket's time-out is for each piece; an answer that comes in drops has an end too.
+        end = threading.Timer(self._timeout_s, _hang_up, [connection.sock])
+        end.start()
         try:
             timestamp = str(int(time.time()))
             headers = {
@@ -150,6 +169,7 @@ class WebhookSender:
             )
             status = connection.getresponse().status
         finally:
+            end.cancel()
             connection.close()
         if not 200 <= status < 300:  # a redirect is not followed: it could lead inside
             raise DeliveryFailed(f"answered {status}")

@@ -4,8 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -106,6 +109,29 @@ def test_private_addresses_are_never_called(
     assert kind.seen == []
 
 
+def test_an_answer_in_drops_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "is_public", lambda _: True)
+    sent = []
+
+    def drip(listening: socket.socket) -> None:
+        connected, _ = listening.accept()
+        with connected, suppress(OSError):
+            for _ in range(600):
+                connected.sendall(b"H")
+                sent.append(1)
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        with JobStore(tmp_path / "jobs.sqlite3") as store:
+            ended_job(store, f"http://example.test:{listening.getsockname()[1]}/")
+            sender = WebhookSender(store, "s", timeout_s=0.4, resolver=lambda *_: ["127.0.0.1"])
+            assert sender.deliver_due(lambda _: {}) == 0
+        thread.join()
+    assert len(sent) < 600
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
@@ -140,6 +166,12 @@ def test_public_addresses(address: str, expected: bool) -> None:
         "http://exa mple.com/",
         "https://",
         "http://db.internal/",
+        "http://localhost./",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://127.1/",
+        "http://0/",
+        "http://./",
         "javascript:alert(1)",
     ],
 )
