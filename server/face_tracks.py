@@ -10,6 +10,7 @@ from server.face_pictures import best_view
 
 BOX_STEP_S = 0.2
 MAX_BOXES = 300
+_ROUNDING_S = 1e-6
 
 
 def described_tracks(
@@ -60,5 +61,6 @@ def _way(track: FaceTrack) -> list[list[float]]:
     first_s, last_s = float(track.times_s[0]), float(track.times_s[-1])
     n_boxes = min(MAX_BOXES, round((last_s - first_s) / BOX_STEP_S) + 1, track.times_s.size)
     wanted_s = np.linspace(first_s, last_s, max(1, n_boxes))
-    chosen = np.unique(np.searchsorted(track.times_s, wanted_s).clip(max=track.times_s.size - 1))
+    found = np.searchsorted(track.times_s, wanted_s - _ROUNDING_S)
+    chosen = np.unique(found.clip(max=track.times_s.size - 1))
     return [[round(float(track.times_s[i]), 3), *_box(track, int(i))] for i in chosen]

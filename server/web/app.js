@@ -59,7 +59,9 @@ function askForKey(retry) {
   at("key").value = "";
   at("key").focus();
   say(wasRefused ? "This key was not accepted." : "This server asks for a key.");
-  at("key-form").querySelector("p").textContent = wasRefused
+  at("key").setAttribute("aria-invalid", String(wasRefused));
+  at("key-note").classList.toggle("is-bad", wasRefused);
+  at("key-note").textContent = wasRefused
     ? "This key was not accepted. Check it and try again."
     : "Whoever runs it can give you one. It is kept in this tab only.";
 }

@@ -24,7 +24,7 @@ from tests.server.fake_worker import FakeWorker
 RATE_HZ = 16_000
 DURATION_S = 3.0
 REPORT = {
-    "bundle": "stub@0", "device": "cpu", "target_track_id": 0, "n_tracks": 2,
+    "bundle": "stub@0", "device": "cpu", "target_track_id": 1, "n_tracks": 2,
     "duration_s": DURATION_S, "face_s": 2.9, "path": "av", "reason": None, "warnings": [],
     "stage_s": {"decode": 0.2, "network": 0.4}, "real_time_factor": 5.0,
 }  # fmt: skip
@@ -60,7 +60,7 @@ class PageWorker(FakeWorker):
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(encoded(".jpg", face_picture(colour)))
             tracks.append({
-                "id": number, "start": 0.0, "end": DURATION_S, "score": 0.98, "time": 1.0,
+                "id": number + 1, "start": 0.0, "end": DURATION_S, "score": 0.98, "time": 1.0,
                 "bbox": [100.0 + 200 * number, 80.0, 96.0, 128.0],
                 "speaking_score": speaking, "thumbnail": name,
             })  # fmt: skip

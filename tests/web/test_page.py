@@ -37,12 +37,12 @@ def test_sample_face_progress_result(tab, site):
     assert page.locator(".badge").count() == 1
     assert page.locator(".stage-box").count() == 2
     page.locator(".stage-box >> nth=1").click(position={"x": 30, "y": 30})
-    assert page.locator(".face input:checked").get_attribute("value") == "1"
+    assert page.locator(".face input:checked").get_attribute("value") == "2"
     page.click("summary")
     page.fill("#strength", "80")
     page.click("#start")
     tab.wait_for_result()
-    assert site.last_job()["options"]["face"] == "1"
+    assert site.last_job()["options"]["face"] == "2"
     assert site.last_job()["options"]["strength"] == 0.8
     assert "by lips and sound" in page.inner_text("#result-how")
     assert any(url.endswith("/events") for url in tab.asked)
@@ -281,7 +281,7 @@ def test_by_keyboard_alone(tab, site):
     page.wait_for_selector(".face >> nth=2")
     page.locator(".face input >> nth=0").focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator(".face input:checked").get_attribute("value") == "0"
+    assert page.locator(".face input:checked").get_attribute("value") == "1"
     page.locator("#start").focus()
     page.keyboard.press("Enter")
     tab.wait_for_result()
