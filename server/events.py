@@ -46,17 +46,26 @@ class JobWatcher:
 
     async def run(self) -> None:
         """Look at the store again and again while anyone waits; until canceled."""
-        while True:
-            if not self._waiting:
-                self._someone.clear()
-                await self._someone.wait()
-            try:
-                versions = await to_thread.run_sync(self._store.versions, list(self._waiting))
-                self._wake(versions)
-            except Exception:
-                _LOG.exception("the store of jobs could not be read")
-                await asyncio.sleep(1.0)
-            await asyncio.sleep(_INTERVAL_S)
+        with self._store.changes() as last_change:
+            seen = 0
+            while True:
+                if not self._waiting:
+                    await self._someone.wait()
+                try:
+                    change = last_change()
+                    if change != seen or self._someone.is_set():
+                        await self._look()
+                    seen = change
+                except Exception:
+                    _LOG.exception("the store of jobs could not be read")
+                    self._someone.set()
+                    await asyncio.sleep(1.0)
+                await asyncio.sleep(_INTERVAL_S)
+
+    async def _look(self) -> None:
+        self._someone.clear()
+        versions = await to_thread.run_sync(self._store.versions, list(self._waiting))
+        self._wake(versions)
 
     def _wake(self, versions: dict[str, int]) -> None:
         for job_id, entries in list(self._waiting.items()):

@@ -1,7 +1,8 @@
 """What can be asked of the jobs without changing them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from server.job_rows import count_jobs, event_of, find_job, idempotent_job, job_of
@@ -76,6 +77,10 @@ class JobQueries(WorkerStates):
         query = "SELECT id, version FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
         with self._database.read() as db:
             return {row[0]: row[1] for row in db.execute(query, [json.dumps(list(job_ids))])}
+
+    def changes(self) -> AbstractContextManager[Callable[[], int]]:
+        """Lend a function whose number is another one after anything has changed."""
+        return self._database.changes()
 
     def held(self, worker_id: str) -> list[str]:
         """Ids of the running jobs of a worker; one it works on that is not here was taken away."""

@@ -143,7 +143,7 @@ def run_task(
     """Take on the limits, do a task and send its result or its failure.
 
     Returns:
-        The exit status: 0 if one of the two was sent.
+        The exit status: 0 if one of the two was sent, 1 if nobody listened.
     """
     tasks = import_module("server.child_tasks").TASKS
     failure_of = import_module("server.failures").failure_of
@@ -153,6 +153,8 @@ def run_task(
     sandbox.enter(limits)
     try:
         result = tasks[message["task"]](folder, message["options"], context, channel.progress)
+    except BrokenPipeError:  # the model process was killed: nobody listens, and this one is next
+        return 1
     except BaseException as error:
         failure = failure_of(error)
         channel.send({"failure": [failure.code, failure.detail]})

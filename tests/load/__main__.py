@@ -5,6 +5,7 @@
     python -m tests.load uploads          # memory of the API during 500 MB uploads
     python -m tests.load soak             # memory over 200 short jobs
     python -m tests.load faults           # kill -9 everywhere, SIGTERM, full disk
+    python -m tests.load replicas         # Ray Serve, one of two replicas killed
 
 Each starts a service of its own on a free port with an empty spool; `--json FILE` keeps the
 figures.
@@ -33,7 +34,7 @@ StandIn = Annotated[
     float, typer.Option(help="Sleep so long for each batch instead of reading and enhancing.")
 ]
 # One anonymous client sends everything here: its own limit must not be what is measured.
-_OPEN = {"max_jobs_per_key": 100_000, "log_level": "INFO"}
+_OPEN = {"max_jobs_per_key": 100_000, "log_level": "WARNING"}
 
 
 def _clip(given: Path | None, duration_s: float) -> bytes:
@@ -54,7 +55,14 @@ def _server(**settings: object) -> Iterator[RunningServer]:
             with server:
                 yield server
         finally:
-            console.print(f"log: {server.log.read_text(encoding='utf-8')[-4000:]}", style="dim")
+            _tell_log(server)
+
+
+def _tell_log(server: RunningServer) -> None:
+    """Print the end of what the service logged: warnings and faults."""
+    text = server.log.read_text(encoding="utf-8")
+    if text:
+        console.print(f"log of the service, its end:\n{text[-4000:]}", style="dim", markup=False)
 
 
 def _keep(file: Path | None, name: str, rows: Sequence[dict[str, Any]], about: Any) -> None:
@@ -112,14 +120,14 @@ def faults_command(
     only: Annotated[str, typer.Option(help="kills, sync, sigterm, disk")] = (
         "kills,sync,sigterm,disk"
     ),
+    stages: Annotated[str, typer.Option(help="Only kills at these stages, comma-separated.")] = "",
 ) -> None:
     """kill -9 of each process at each stage, SIGTERM under sixteen clients, a full disk."""
     content = _clip(clip, 2.0)
     parts = only.split(",")
     with _server() as server:
         if "kills" in parts:
-            rows = [kills.measure_kill(server, content, each) for each in _told(kills.all_kills())]
-            _keep(json, "kill -9 with jobs queued", rows, machine())
+            _kills(json, server, content, stages.split(",") if stages else kills.ALL_STAGES)
         if "sync" in parts:
             victims: tuple[kills.Victim, ...] = ("model process", "decode child", "zygote", "API")
             rows = [kills.measure_sync(server, content, victim) for victim in victims]
@@ -131,10 +139,30 @@ def faults_command(
         _full_disk(json, content)
 
 
-def _told(kinds: list[kills.Kill]) -> Iterator[kills.Kill]:
-    for number, kill in enumerate(kinds, 1):
-        console.print(f"{number}/{len(kinds)} {kill.victim} at {kill.stage}", style="dim")
-        yield kill
+@app.command("replicas")
+def replicas_command(
+    json: Json = None,
+    clip: Clip = None,
+    n_clients: Annotated[int, typer.Option(help="At the same time.")] = 4,
+    seconds: Annotated[float, typer.Option(help="The whole time; the kill after a third.")] = 90.0,
+) -> None:
+    """Two Ray Serve replicas, one killed under load (needs the extra `ray`)."""
+    from tests.load.replicas import measure_replicas
+
+    about = machine()
+    rows = measure_replicas(_clip(clip, 2.0), n_clients, seconds)
+    _keep(json, "Ray Serve, two replicas", rows, about)
+
+
+def _kills(json: Path | None, server: RunningServer, content: bytes, stages: Sequence[str]) -> None:
+    """Every kill at these stages; each row is kept as soon as it is known."""
+    about, rows = machine(), []
+    chosen = [kill for kill in kills.all_kills() if kill.stage in stages]
+    for number, kill in enumerate(chosen, 1):
+        rows.append(kills.measure_kill(server, content, kill))
+        console.print(f"{number} of {len(chosen)}: {rows[-1]}", style="dim", markup=False)
+        save(json, "kill -9 with jobs queued", rows, about)
+    _keep(json, "kill -9 with jobs queued", rows, about)
 
 
 def _full_disk(json: Path | None, content: bytes) -> None:
@@ -148,8 +176,11 @@ def _full_disk(json: Path | None, content: bytes) -> None:
         settings = {**_OPEN, "min_free_bytes": 4_000_000}
         with RunningServer(place, settings, prefix) as server:
             disk = stops.SmallDisk(server.family().api, place)
-            rows = stops.measure_full_disk(server, disk, content)
-            _keep(json, "full disk", rows, machine())
+            try:
+                rows = stops.measure_full_disk(server, disk, content)
+                _keep(json, "full disk", rows, machine())
+            finally:
+                _tell_log(server)
 
 
 if __name__ == "__main__":

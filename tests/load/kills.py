@@ -13,10 +13,11 @@ from typing import Any, Literal
 import httpx
 
 from tests.load.clients import enhancement
-from tests.load.running import Family, RunningServer, TooLate, is_alive, wait_until
+from tests.load.running import Family, RunningServer, TooLate, cpu_s, is_alive, wait_until
 
 Victim = Literal["API", "model process", "zygote", "decode child"]
 STAGES = ("probe", "decode", "track", "infer", "encode", "mux")
+ALL_STAGES = ("upload", "queued", *STAGES)
 IN_A_CHILD = ("probe", "decode", "track", "encode", "mux")
 _FINAL = ("succeeded", "failed", "canceled")
 _CATCH_S = 60.0
@@ -33,7 +34,7 @@ class Kill:
 
 def all_kills() -> list[Kill]:
     """Each process at each stage at which it has a part."""
-    kills = [Kill("API", stage) for stage in ("upload", "queued", *STAGES)]
+    kills = [Kill("API", stage) for stage in ALL_STAGES]
     kills += [Kill("model process", stage) for stage in ("queued", *STAGES)]
     kills += [Kill("decode child", stage) for stage in IN_A_CHILD]
     return [*kills, Kill("zygote", "track")]
@@ -48,7 +49,8 @@ def measure_kill(server: RunningServer, clip: bytes, kill: Kill, n_jobs: int = 4
         server.start()
         server.wait_ready()
     resumed_s = _resumed_s(server, kill, job_ids, before, killed_s)
-    wait_until(lambda: _n_final(server, job_ids) == n_jobs)
+    computed_s = _computing_s(server, before)
+    wait_until(lambda: _n_final(server, job_ids) == n_jobs, look_s=0.1)
     done_s = time.monotonic() - killed_s
     found = _outcome(server, job_ids)
     for job_id in job_ids:
@@ -63,7 +65,9 @@ def measure_kill(server: RunningServer, clip: bytes, kill: Kill, n_jobs: int = 4
         "resumed s": round(resumed_s, 1),
         "all done s": round(done_s, 1),
         "folders left": len(server.folders()),
-        "still alive": len(_left(server, before, kill)),
+        "still alive": len(_left(before, kill)),
+        "CPU s": computed_s,
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -139,8 +143,15 @@ def _resumed_s(
             return bool(set(server.family().children) - set(before.children))
         return bool(server.rows(query, *job_ids, before.model or 0)) and _has_worker(server, before)
 
-    wait_until(goes_on)
+    wait_until(goes_on, look_s=0.05)
     return time.monotonic() - killed_s
+
+
+def _computing_s(server: RunningServer, before: Family) -> float:
+    """Computing of the processes that took the place of others; what a busy machine stretches."""
+    now = server.family()
+    pairs = ((now.api, before.api), (now.model, before.model), (now.zygote, before.zygote))
+    return round(sum(cpu_s(pid) for pid, earlier in pairs if pid != earlier), 1)
 
 
 def _has_worker(server: RunningServer, before: Family) -> bool:
@@ -163,7 +174,7 @@ def _outcome(server: RunningServer, job_ids: Sequence[str]) -> dict[str, Any]:
     return {"lost": n_lost, "doubled": n_doubled}
 
 
-def _left(server: RunningServer, before: Family, kill: Kill) -> list[int]:
+def _left(before: Family, kill: Kill) -> list[int]:
     """Processes that should have ended with the one that was killed."""
     gone = {
         "API": (before.model, before.zygote, *before.children),
@@ -201,11 +212,14 @@ def measure_sync(server: RunningServer, clip: bytes, victim: Victim) -> dict[str
     server.wait_ready()
     ready_s = time.monotonic() - killed_s
     wait_until(lambda: not server.folders())
+    computed_s = _computing_s(server, family)
     said, answered_s = answers[0]
     return {
         "killed": victim,
         "answer": said,
         "after s": round(answered_s - killed_s, 2),
         "ready again s": round(ready_s, 1),
+        "CPU s": computed_s,
         "folders left": len(server.folders()),
+        "load": round(os.getloadavg()[0], 1),
     }

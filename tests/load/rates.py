@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.load.clients import Crowd, Reply, closed_loop, enhancement, open_loop
 from tests.load.figures import percentile, spread
-from tests.load.running import RunningServer
+from tests.load.running import RunningServer, cpu_s
 
 _BATCH = "avse_batch_size"
 _WAITING = ("queue", "total")
@@ -36,9 +36,10 @@ def measure_rates(server: RunningServer, load: Load, levels: Sequence[int]) -> l
     asyncio.run(closed_loop(server.port, sent, 1, 1.0))  # files and code are in memory after that
     rows = []
     for n_clients in levels:
-        before = server.numbers()
+        before, spent_s = server.numbers(), _computing_s(server)
         crowd = asyncio.run(closed_loop(server.port, sent, n_clients, load.seconds))
-        rows.append({"clients": n_clients, **_row(crowd, before, server.numbers(), load)})
+        row = _row(crowd, before, server.numbers(), load)
+        rows.append({"clients": n_clients, **row, **_cpu_ms(server, spent_s, crowd)})
     return rows
 
 
@@ -57,6 +58,21 @@ def _row(
         "mean batch": round(in_batches / n_batches, 2) if n_batches else float("nan"),
         "overhead p50 ms": round(percentile(overhead_ms, 0.5), 1),
         "other answers": _others(crowd),
+    }
+
+
+def _computing_s(server: RunningServer) -> dict[str, float]:
+    family = server.family()
+    return {"API": cpu_s(family.api), "model": cpu_s(family.model)}
+
+
+def _cpu_ms(server: RunningServer, before_s: Mapping[str, float], crowd: Crowd) -> dict[str, float]:
+    """Computing of the API for each request, and of the model process for each result."""
+    now_s = _computing_s(server)
+    counts = {"API": len(crowd.replies), "model": len(crowd.well())}
+    return {
+        f"{name} CPU ms": round(1000 * (now_s[name] - before_s[name]) / max(1, counts[name]), 1)
+        for name in counts
     }
 
 

@@ -79,12 +79,22 @@ def memory_mb(pid: int, field: str = "VmRSS") -> float:
     return 0.0
 
 
+def cpu_s(pid: int | None) -> float:
+    """Computing a process has done so far, which a busy machine does not stretch."""
+    if pid is None or not is_alive(pid):
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def n_open_files(pid: int) -> int:
     """Descriptors a process holds."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def wait_until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> float:
+def wait_until(
+    condition: Callable[[], object], patience_s: float = PATIENCE_S, look_s: float = _POLL_S
+) -> float:
     """Seconds until a condition holds.
 
     Raises:
@@ -94,7 +104,7 @@ def wait_until(condition: Callable[[], object], patience_s: float = PATIENCE_S) 
     while not condition():
         if time.monotonic() - start_s > patience_s:
             raise TooLate(f"not within {patience_s:g} s")
-        time.sleep(_POLL_S)
+        time.sleep(look_s)
     return time.monotonic() - start_s
 
 
@@ -158,7 +168,7 @@ class RunningServer:
 
     def wait_ready(self) -> float:
         """Seconds until it says that it takes work."""
-        return wait_until(self.is_ready)
+        return wait_until(self.is_ready, look_s=0.05)
 
     def is_ready(self) -> bool:
         """Whether it says so now."""
@@ -170,7 +180,7 @@ class RunningServer:
     def ready_status(self) -> int:
         """Status of the readiness probe; 0 where nobody listens."""
         try:
-            return httpx.get(f"{self.url}/v1/health/ready", timeout=10).status_code
+            return self.http.get("/v1/health/ready", timeout=10).status_code
         except httpx.HTTPError:
             return 0
 
@@ -213,9 +223,7 @@ class RunningServer:
     def enhance(self, clip: bytes, **fields: str) -> httpx.Response:
         """A call that waits for its result."""
         files = {"file": ("clip.mp4", clip)}
-        return httpx.post(
-            f"{self.url}/v1/audio/enhancements", files=files, data=fields, timeout=PATIENCE_S
-        )
+        return self.http.post("/v1/audio/enhancements", files=files, data=fields)
 
     def numbers(self) -> dict[str, float]:
         """/metrics by name and labels."""

@@ -35,7 +35,7 @@ def measure_sigterm(
     family = server.family()
     signaled_s = time.monotonic()
     server.end(signal.SIGTERM)
-    wait_until(lambda: server.ready_status() != 200)
+    wait_until(lambda: server.ready_status() != 200, look_s=0.02)
     unready_s = time.monotonic() - signaled_s
     status = server.wait_end()
     ended_s = time.monotonic() - signaled_s
@@ -72,8 +72,7 @@ def _jobs_kept(server: RunningServer, job_ids: Sequence[str]) -> dict[str, Any]:
     server.wait_ready()
     n_well = 0
     for job_id in job_ids:
-        wait_until(lambda each=job_id: _status(server, each) not in ("queued", "running"))
-        n_well += _status(server, job_id) == "succeeded"
+        n_well += _ended(server, job_id)["status"] == "succeeded"
         server.http.delete(f"/v1/jobs/{job_id}")
     kept = f"{n_well} of {len(job_ids)} done"
     return _line("queued jobs, after the next start", "all done", kept, n_well == len(job_ids))
@@ -81,6 +80,17 @@ def _jobs_kept(server: RunningServer, job_ids: Sequence[str]) -> dict[str, Any]:
 
 def _status(server: RunningServer, job_id: str) -> str:
     return str(server.http.get(f"/v1/jobs/{job_id}").json().get("status"))
+
+
+def _ended(server: RunningServer, job_id: str) -> dict[str, Any]:
+    """The job when it has ended; after five minutes as it stands."""
+    view: dict[str, Any] = {}
+    for _ in range(10):
+        answer = server.http.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
+        view = answer.json()
+        if view["status"] not in ("queued", "running"):
+            break
+    return view
 
 
 def _line(promise: str, target: str, seen: object, is_kept: bool) -> dict[str, Any]:
@@ -176,8 +186,7 @@ def _filled_at_work(
     disk.empty()
     ended = Counter[str]()
     for job_id in job_ids:
-        wait_until(lambda each=job_id: _status(server, each) not in ("queued", "running"))
-        view = server.http.get(f"/v1/jobs/{job_id}").json()
+        view = _ended(server, job_id)
         ended[(view["error"] or {}).get("code", view["status"])] += 1
         server.http.delete(f"/v1/jobs/{job_id}")
     return dict(ended), sum(ended.values())

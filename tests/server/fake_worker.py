@@ -47,6 +47,7 @@ class FakeWorker:
         self._is_paused = threading.Event()
         self._has_paused = threading.Event()
         self._is_over = threading.Event()
+        self._hurries = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._beat_at_s = 0.0
         self._to_cancel: set[str] = set()
@@ -75,6 +76,10 @@ class FakeWorker:
         """Take jobs again."""
         self._is_paused.clear()
         self._has_paused.clear()
+
+    def hurry(self) -> None:
+        """End what is slow, now and from now on."""
+        self._hurries.set()
 
     def _run(self) -> None:
         while not self._is_over.is_set():
@@ -127,7 +132,7 @@ class FakeWorker:
         for stage, fraction in (("probe", 0.1), ("track", 0.5), ("infer", 0.9)):
             if not self.store.set_progress(job.id, self.worker_id, stage, fraction):
                 return False
-        while time.monotonic() < end_s and not self._is_over.is_set():
+        while time.monotonic() < end_s and not (self._is_over.is_set() or self._hurries.is_set()):
             self._beat()
             if job.id in self._to_cancel:
                 self.store.canceled(job.id, self.worker_id)

@@ -31,7 +31,7 @@ uvicorn.Server(config).run()
 
 
 @contextmanager
-def server(folder: Path, drain_s: float = 60) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server(folder: Path, drain_s: float = 300) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server of its own and its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -57,8 +57,8 @@ def spool(tmp_path: Path) -> Spool:
 def test_an_orderly_end(spool: Spool) -> None:
     answers: list[int] = []
     with server(spool.root) as (process, address), JobStore(spool.database_path) as store:
-        with FakeWorker(spool, store):
-            files = {"file": ("a.wav", b"SLOW 3")}
+        with FakeWorker(spool, store) as worker:
+            files = {"file": ("a.wav", b"SLOW 600")}
 
             def call() -> None:
                 url = f"{address}/v1/audio/enhancements"
@@ -74,6 +74,7 @@ def test_an_orderly_end(spool: Spool) -> None:
                 stream.read()
             ready = httpx.get(f"{address}/v1/health/ready", timeout=120)
             refused = httpx.post(f"{address}/v1/jobs", files=files, timeout=120)
+            worker.hurry()
             thread.join()
             assert process.wait(timeout=120) == 0
         job = store.get(kept)
