@@ -1,6 +1,7 @@
 """Pictures of a clip, streamed in presentation order on the clip's clock."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +23,7 @@ from preprocessing.media_open import (
     check_pixels,
     choose_video,
     clock_zero_s,
+    codec_name,
     open_container,
 )
 from preprocessing.types import Frame
@@ -59,13 +61,24 @@ class Orientation:
         return np.ascontiguousarray(image)
 
 
-def orientation_of(frame: VideoFrame) -> Orientation:
-    """Read a frame's display matrix, rounded to quarter turns and mirrors."""
+def orientation_of(frame: VideoFrame, codec: str = "") -> Orientation:
+    """Read a frame's display matrix, rounded to quarter turns and mirrors.
+
+    PNG tells its turn but no mirror: looking at what else lies beside a frame makes PyAV 18 free
+    the name of a colour profile twice, and no other codec here names one.
+    """
+    if codec == "png":
+        turn = math.radians(frame.rotation)
+        cos, sin = round(math.cos(turn)), round(math.sin(turn))
+        return _orientation(cos, -sin, sin, cos)
     side = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]
     if side is None:
         return Orientation()
     matrix = np.frombuffer(bytes(side), np.int32, N_MATRIX_VALUES).astype(np.int64)
-    x_to_x, x_to_y, y_to_x, y_to_y = (int(matrix[i]) for i in (0, 1, 3, 4))
+    return _orientation(*(int(matrix[i]) for i in (0, 1, 3, 4)))
+
+
+def _orientation(x_to_x: int, x_to_y: int, y_to_x: int, y_to_y: int) -> Orientation:
     if abs(x_to_y) + abs(y_to_x) > abs(x_to_x) + abs(y_to_y):
         return Orientation(True, y_to_x < 0, x_to_y < 0)
     return Orientation(False, x_to_x < 0, y_to_y < 0)
@@ -118,7 +131,7 @@ class VideoFrames:
             self._start_s = (first.time or 0.0) - clock_zero_s(container)
             self._stored_size_px = _square_size_px(first, stream.sample_aspect_ratio)
             check_pixels(path, *self._stored_size_px, self._limits)
-            self._orientation = orientation_of(first)
+            self._orientation = orientation_of(first, codec_name(stream))
             self.fps_nominal = self._rate(stream, itertools.chain([first], pictures))
 
     @property

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server import sandbox
+from server.logs import configure
 from server.sandbox import ChildLimits
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the model process decides when to end
     sandbox.limit_memory_arenas()
     settings = _read_settings(sys.stdin.read())
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s %(message)s")
+    configure(settings.log_level)
     import_module("torch").set_num_threads(1)
     tasks = import_module("server.child_tasks")
     context = tasks.open_context(settings.detector)

@@ -1,13 +1,18 @@
 """Reading clips: one clock, orientation, tracks, rates, channels."""
 
+import gc
+import struct
+import zlib
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from preprocessing.errors import NoAudioStream
 from preprocessing.media import open_clip, open_frames, probe, read_audio
+from preprocessing.media_video import orientation_of
 from tests.media_factory import (
     CODECS,
     ClipSpec,
@@ -17,6 +22,7 @@ from tests.media_factory import (
     make_clip,
     make_sound,
 )
+from tests.server.corpus.making import picture_file, write_packets
 
 CLICK_TOLERANCE_S = 0.002
 NTSC = Fraction(30_000, 1001)
@@ -214,3 +220,22 @@ def test_fragmented_mp4(tmp_path):
     spec = replace(ClipSpec(), muxer_options=options)
     clip = open_clip(make_clip(tmp_path / "clip.mp4", spec))
     assert click_times_s(clip.audio) == pytest.approx(flash_times_s(clip.video), abs=0.002)
+
+
+@pytest.mark.parametrize("rotation_deg", [0, 90, 180, 270])
+def test_a_png_is_turned_by_its_angle_alone(tmp_path, rotation_deg):
+    spec = ClipSpec(rotation_deg=rotation_deg, codecs=Codecs("png", "aac", "rgb24"), events_s=())
+    with av.open(str(make_clip(tmp_path / "clip.mov", spec))) as container:
+        picture = next(container.decode(video=0))
+        assert orientation_of(picture, "png") == orientation_of(picture, "h264")
+
+
+def test_colour_profiles_are_not_touched(tmp_path):
+    """PyAV 18 would free the name of each twice."""
+    png = picture_file("png", "rgb24")
+    body = b"iCCP" + b"name\0\0" + zlib.compress(bytes(3_000))
+    profile = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    png = png[:33] + profile + png[33:]
+    path = write_packets(tmp_path / "clip.mov", "png", [(png, 0.04 * n) for n in range(5)])
+    assert sum(1 for _ in open_frames(path)) == 5
+    gc.collect()
