@@ -224,6 +224,8 @@ def _check_names(systems: Sequence[System]) -> None:
 
 def _facts(options: EvaluateOptions, systems: Sequence[System]) -> dict[str, Any]:
     given = {name: value for name, value in asdict(options).items() if value not in (None, ())}
+    if options.data_dir is None:
+        given = {name: given[name] for name in given if name not in ("splits", "conditions")}
     labels = {s.name: getattr(s, "label", s.name) for s in systems}
     return provenance(**given, systems=[f"{name} ({label})" for name, label in labels.items()])
 

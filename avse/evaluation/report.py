@@ -12,13 +12,20 @@ from avse.evaluation.significance import Mean
 from avse.evaluation.summary import Line, Summary
 
 TABLE_METRICS = {"pesq_wb": ("PESQ-WB", 2), "stoi": ("STOI", 3), "si_sdr_db": ("SI-SDR dB", 1)}
-GUESSED = {"dnsmos_ovrl": "overall", "dnsmos_sig": "voice", "dnsmos_bak": "background"}
+FURTHER_METRICS = {
+    "pesq_nb": ("PESQ-NB", 2),
+    "estoi": ("ESTOI", 3),
+    "dnsmos_ovrl": ("DNSMOS overall", 2),
+    "dnsmos_sig": ("DNSMOS voice", 2),
+    "dnsmos_bak": ("DNSMOS background", 2),
+}
 COLUMNS = ("split", "condition", "system", "lips", "pairs", "bad")
 N_TEXT = 4
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em}
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0;font-size:13px}td,th{border-bottom:1px solid #ddd;
 padding:3px 9px;text-align:right;white-space:nowrap}td.t,th.t{text-align:left}th{background:#f2f4f7}
+div.w{overflow-x:auto}
 img{max-width:100%}dt{font-weight:600}dd{margin:0 0 .3em 1.5em;overflow-wrap:anywhere}"""
 
 
@@ -42,23 +49,28 @@ def _cells(line: Line) -> list[str]:
     return [*cells, "" if share is None or cell.system == "mixture" else f"{share:.1%}"]
 
 
-def guesses_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of DNSMOS, where it was judged."""
+def further_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the other measures, those that were judged."""
+    lines = summary.lines
+    judged = {
+        metric: shown
+        for metric, shown in FURTHER_METRICS.items()
+        if any(metric in line.means and line.means[metric].n for line in lines)
+    }
     header = ["split", "condition", "system", "lips", "pairs"]
-    for name in GUESSED.values():
-        header += [f"DNSMOS {name}", "gain [95 %]"]
-    cells = []
-    for line in summary.lines:
-        if any(line.means[metric].n for metric in GUESSED if metric in line.means):
-            cell = line.cell
-            numbers = []
-            for metric in GUESSED:
-                numbers.append(_number(line.means[metric].mean, 2))
-                is_input = cell.system == "mixture"
-                numbers.append("" if is_input else _interval(line.means[f"{metric}_gain"], 2))
-            names = [cell.split, cell.condition, cell.system, cell.lips or "-"]
-            cells.append([*names, str(line.n_pairs), *numbers])
-    return header, cells
+    for name, _ in judged.values():
+        header += [name, f"{name} gain [95 %]"]
+    return header, [_further_cells(line, judged) for line in lines] if judged else []
+
+
+def _further_cells(line: Line, judged: dict[str, tuple[str, int]]) -> list[str]:
+    cell = line.cell
+    cells = [cell.split, cell.condition, cell.system, cell.lips or "-", str(line.n_pairs)]
+    for metric, (_, digits) in judged.items():
+        cells.append(_number(line.means[metric].mean, digits))
+        is_input = cell.system == "mixture"
+        cells.append("" if is_input else _interval(line.means[f"{metric}_gain"], digits))
+    return cells
 
 
 def tests_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
@@ -137,7 +149,7 @@ def page(summary: Summary, facts: dict[str, Any], pictures: dict[str, bytes]) ->
 def _tables(summary: Summary) -> dict[str, tuple[list[str], list[list[str]]]]:
     return {
         "Systems": main_table(summary),
-        "DNSMOS": guesses_table(summary),
+        "Further measures": further_table(summary),
         "Paired differences": tests_table(summary),
         "Groups": groups_table(summary),
         "Pairs without a score": reasons_table(summary),
@@ -155,7 +167,7 @@ def _section(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) 
     head = "".join(_tagged("th", index, name) for index, name in enumerate(header))
     rows = ["".join(_tagged("td", i, text) for i, text in enumerate(row)) for row in cells]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<h2>{_safe(title)}</h2><table><tr>{head}</tr>{body}</table>"
+    return f"<h2>{_safe(title)}</h2><div class='w'><table><tr>{head}</tr>{body}</table></div>"
 
 
 def _tagged(tag: str, index: int, text: str) -> str:

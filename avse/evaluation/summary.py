@@ -1,8 +1,9 @@
 """From rows to tables: means with intervals, paired tests, groups and bad pairs."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from avse.evaluation.rows import Row, is_mixture, metrics_of
@@ -121,7 +122,7 @@ def _tests(cells: dict[Cell, list[Row]], seed: int) -> Iterable[Test]:
         # Later system minus earlier (the mixture stands first), own lips minus others.
         is_swapped = earlier.system != later.system
         first, second = (later, earlier) if is_swapped else (earlier, later)
-        if not _comparable(first, second):
+        if not _comparable(first, second, cells):
             continue
         for metric in TESTED:
             values = _shared_values(cells[first], cells[second], metric)
@@ -130,12 +131,18 @@ def _tests(cells: dict[Cell, list[Row]], seed: int) -> Iterable[Test]:
                 yield Test(metric, first, second, difference)
 
 
-def _comparable(first: Cell, second: Cell) -> bool:
+def _comparable(first: Cell, second: Cell, cells: Iterable[Cell]) -> bool:
+    """Own lips against others of one system; systems as they are meant to be used."""
     if (first.split, first.condition) != (second.split, second.condition):
         return False
     if first.system == second.system:
         return "own" in (first.lips, second.lips)
-    return first.lips in OWN[:2] and second.lips in OWN[:2]
+    return _is_main(first, cells) and _is_main(second, cells)
+
+
+def _is_main(cell: Cell, cells: Iterable[Cell]) -> bool:
+    """With its own lips; without any where it was never shown its own."""
+    return cell.lips in OWN[:2] or (cell.lips == "none" and replace(cell, lips="own") not in cells)
 
 
 def _shared_values(first: list[Row], second: list[Row], metric: str) -> list[tuple[float, float]]:
@@ -152,10 +159,18 @@ def _groups(cells: dict[Cell, list[Row]], seed: int) -> Iterable[Group]:
             members: dict[str, list[Row]] = {}
             for row in rows:
                 members.setdefault(key(row), []).append(row)
-            for value in sorted(members):
+            for value in sorted(members, key=_in_order):
                 if value:
                     columns = [f"{metric}_gain" for metric in TESTED]
                     yield Group(cell, by, value, column_means(members[value], columns, seed))
+
+
+def _in_order(value: str) -> tuple[float, str]:
+    """Numbers by size, `-5 to 0 dB` before `10 to 15 dB`; words after them."""
+    try:
+        return float(value.partition(" ")[0]), value
+    except ValueError:
+        return math.inf, value
 
 
 def snr_bucket(row: Row) -> str:
@@ -168,6 +183,7 @@ def snr_bucket(row: Row) -> str:
 
 GROUPINGS: dict[str, Callable[[Row], str]] = {
     "SNR": snr_bucket,
+    "talkers": lambda row: str(row.facts.n_talkers or ""),
     "speaker": lambda row: row.facts.speaker,
     "gender": lambda row: row.facts.gender,
     "corpus": lambda row: row.facts.corpus,

@@ -148,6 +148,7 @@ def test_pairs_are_evaluated_and_none_is_lost(tmp_path: Path) -> None:
     options = EvaluateOptions(tmp_path / "out", pairs=tmp_path / "set", metrics=FAST, n_workers=1)
     found = run_evaluation(options)
     assert [row.reason != "" for row in found.rows] == [False, True]
+    assert "splits" not in found.facts
     with pytest.raises(InvalidOptions, match="expected either a data folder"):
         EvaluateOptions(tmp_path, pairs=tmp_path, data_dir=tmp_path)
 

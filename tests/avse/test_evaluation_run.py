@@ -12,10 +12,13 @@ import pytest
 from avse.evaluation import EvaluateOptions, run_evaluation
 from avse.evaluation.errors import InvalidOptions, SystemFailed
 from avse.evaluation.lips import mouth_track
+from avse.evaluation.metrics import Scores
 from avse.evaluation.report import rich_table
+from avse.evaluation.rows import Row
 from avse.evaluation.significance import mean_of, paired
-from avse.evaluation.summary import Line
+from avse.evaluation.summary import Line, summarise
 from avse.evaluation.systems import CommandSystem
+from avse.evaluation.trials import TrialFacts
 from preprocessing.errors import OutputError
 from preprocessing.media_write import write_audio
 from preprocessing.types import MouthTrack, Waveform
@@ -205,3 +208,19 @@ def test_intervals_and_tests() -> None:
     assert not paired(values, values).is_clear
     with pytest.raises(ValueError, match="pairs"):
         paired([1.0], [])
+
+
+def test_groups_are_in_order_and_pairs_without_lips_are_tested(tmp_path: Path) -> None:
+    rows = []
+    for index, snr_db in enumerate((-7.0, 2.0, 12.0, 6.0)):
+        facts = TrialFacts(f"c{index}", "pairs", "pairs", n_talkers=3, snr_db=snr_db)
+        before, after = Scores({"stoi": 0.5}), Scores({"stoi": 0.6 + index / 100})
+        rows.append(Row(facts, "mixture", before=before, after=before))
+        rows.append(Row(facts, "seeing", "none", before=before, after=after))
+    summary = summarise(rows)
+    values = [group.value for group in summary.groups if group.by == "SNR"]
+    assert values == ["-10 to -5 dB", "0 to 5 dB", "5 to 10 dB", "10 to 15 dB"]
+    assert [group.value for group in summary.groups if group.by == "talkers"] == ["3"]
+    (test,) = [test for test in summary.tests if test.metric == "stoi"]
+    assert (test.first.system, test.second.system) == ("seeing", "mixture")
+    assert test.difference.delta.mean == pytest.approx(0.115)
