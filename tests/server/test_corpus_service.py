@@ -247,7 +247,7 @@ def test_odd_sounds_are_scored_or_refused(service, corpus, trap):
     good = corpus.path(CASES["pcm_64_bit"]).read_bytes()
     for name in ODD_SOUNDS:
         odd = corpus.path(CASES[name]).read_bytes()
-        for reference, estimate, noisy in ((good, odd, odd), (odd, good, good), (odd, odd, good)):
+        for reference, estimate, noisy in ((good, odd, odd), (odd, odd, good)):
             files = {"reference": reference, "estimate": estimate, "noisy": noisy}
             answer = service.web.post("/v1/evaluations", files=files)
             if answer.status_code != 200:
