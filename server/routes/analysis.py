@@ -37,7 +37,7 @@ _FACES_EXAMPLE = {
     "duration": 2.96,
     "tracks": [
         {
-            "id": 0,
+            "id": 1,
             "start": 0.0,
             "end": 2.96,
             "bbox": [108.0, 62.5, 141.0, 170.2],
