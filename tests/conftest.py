@@ -1,5 +1,8 @@
 """Settings every test shares."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -8,3 +11,15 @@ import torch
 def _one_thread() -> None:
     """Small tensors run faster on one thread, and the tests stay repeatable."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Commands and the service set up logging for their process; the next test starts afresh."""
+    root, packages = logging.getLogger(), ("avse", "models", "preprocessing", "server")
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers = [h for h in root.handlers if h in handlers]
+    root.setLevel(level)
+    for name in packages:
+        logging.getLogger(name).setLevel(logging.NOTSET)

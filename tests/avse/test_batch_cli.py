@@ -1,7 +1,6 @@
 """`avse batch` as it is typed: what it says, what it shows, how it ends."""
 
 import io
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,10 +29,7 @@ def fake(monkeypatch, tmp_path):
     monkeypatch.setattr("avse.batch.run.run_batch", remember)
     monkeypatch.setattr("avse.batch.run.plan_batch", remember)
     monkeypatch.chdir(tmp_path)
-    preprocessing = logging.getLogger("preprocessing")
-    level = preprocessing.level
-    yield seen
-    preprocessing.setLevel(level)
+    return seen
 
 
 def test_options_reach_the_batch(fake, capsys) -> None:
