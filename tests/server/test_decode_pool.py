@@ -133,9 +133,9 @@ def test_a_task_outlives_its_zygote(pool: DecodePool, tmp_path: Path) -> None:
     pid = pool.zygote_pid
 
     def kill_and_repair() -> None:
+        clip = make_clip(tmp_path / "clip.mp4", ClipSpec())
         os.kill(pid or 0, signal.SIGKILL)
-        (tmp_path / "input").unlink()
-        make_clip(tmp_path / "clip.mp4", ClipSpec()).rename(tmp_path / "input")
+        clip.replace(tmp_path / "input")  # in one step: its child may live a moment longer
 
     prepare(pool, tmp_path, once(kill_and_repair))
     assert pool.exits == {"killed": 1, "done": 1}
