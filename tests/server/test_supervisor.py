@@ -53,7 +53,8 @@ def test_one_that_dies_is_started_again_and_its_jobs_wait_again(
     store.worker_state(first_id, "ready", first_pid or 0)
     assert store.claim(first_id, ["enhancement"]) is not None
     assert store.claim(first_id, ["enhancement"]) is not None
-    os.kill(first_pid or 0, signal.SIGKILL)
+    assert first_pid is not None
+    os.kill(first_pid, signal.SIGKILL)
     wait_for(lambda: watched.pid not in (None, first_pid))
     found, gone = store.get(job.id), store.get(lost.id)
     assert found is not None
