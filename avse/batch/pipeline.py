@@ -1,27 +1,24 @@
-"""Clips through the stages: read in processes, enhanced on the device, written in a thread.
+"""Clips through the stages, and the books about them.
 
 This thread keeps the books: it alone touches the ledger, hands out work, and knows what is under
 way. What is under way is bounded by number and by seconds of sound, and so is memory.
 """
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from pathlib import Path
 
 from avse.batch.ledger import Ledger, Standing
-from avse.batch.network import Enhanced, NetworkStage, Waiting
-from avse.batch.readers import Readers
-from avse.batch.reading import Reading, ReadTask, with_large_crops
+from avse.batch.reading import Reading, ReadTask
 from avse.batch.runs import Run
+from avse.batch.stages import Capacity, Stages
 from avse.batch.tally import Tally
 from avse.batch.work import Failure, Work
-from avse.batch.writing import Ended, WritingStage
+from avse.batch.writing import Ended
 from avse.enhancer import Enhancer
 
 logger = logging.getLogger(__name__)
@@ -29,26 +26,6 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.2
 AGAIN_S = 1.0
 AGAIN_EACH_S = 0.02
-STOP_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """How much may be under way.
-
-    Attributes:
-        n_readers: Reading processes.
-        max_clips: In one call of the network.
-        n_ahead: Clips read and not yet written.
-        ahead_s: Seconds of sound read and not yet written.
-        limit: Clips to begin in all; None: every one.
-    """
-
-    n_readers: int
-    max_clips: int
-    n_ahead: int
-    ahead_s: float = 3600.0
-    limit: int | None = None
 
 
 @dataclass(slots=True)
@@ -79,24 +56,18 @@ class Pipeline:
 
     Args:
         shop: What it works with.
+        stages: Who does the work.
         capacity: How much at once.
     """
 
-    def __init__(self, shop: Workshop, capacity: Capacity) -> None:
-        """Start processes and threads."""
+    def __init__(self, shop: Workshop, stages: Stages, capacity: Capacity) -> None:
+        """Begin with empty books."""
         self._shop = shop
+        self._stages = stages
         self._capacity = capacity
         self._under_way: dict[int, _UnderWay] = {}
         self._n_begun = 0
         self._n_tasks = 0
-        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-        self._wake_reading, self._wake_writing = Pipe(duplex=False)
-        self._readers = Readers(capacity.n_readers)
-        self._writing = WritingStage(shop.out_dir, shop.run.folder, self._on_ended)
-        window_frames = shop.enhancer.bundle.settings.chunk.window_frames
-        self._network = NetworkStage(
-            shop.enhancer, window_frames, capacity.max_clips, self._on_enhanced
-        )
 
     def run(self, works: Sequence[tuple[Work, int]]) -> None:
         """Do the work, each with its size in bytes; returns at the end or when it is stopped.
@@ -121,25 +92,12 @@ class Pipeline:
 
     def _turn(self) -> None:
         """Take what the stages have done, or wait a moment for it."""
-        for reading in self._readers.wait(LOOK_S, self._wake_reading):
-            self._on_read(reading)
-        while self._wake_reading.poll():
-            self._wake_reading.recv_bytes()
-        while not self._ended.empty():
-            self._on_end(self._ended.get())
+        for each in self._stages.wait(LOOK_S):
+            if isinstance(each, Reading):
+                self._on_read(each)
+            else:
+                self._on_end(each)
         self._shop.on_change(self._shop.tally)
-
-    def close(self) -> None:
-        """End processes and threads; what is under way is dropped."""
-        self._readers.close()
-        is_ended = self._network.stop(STOP_S) and self._writing.stop(STOP_S)
-        if not is_ended:
-            logger.warning("a stage did not stop within %g s", STOP_S)
-        sizes = self._network.batch_sizes
-        logger.info("%d calls of the network, %d clips", len(sizes), sum(sizes))
-        self._wake_reading.close()
-        if is_ended:
-            self._wake_writing.close()
 
     def _has_room(self) -> bool:
         read_s = sum(clip.audio_s for clip in self._under_way.values())
@@ -153,7 +111,7 @@ class Pipeline:
     def _begin(self, waiting: deque[tuple[Work, int]], held: deque[tuple[Work, int]]) -> None:
         """Claim work and give it out while there is room."""
         tally = self._shop.tally
-        while waiting and self._readers.n_idle and self._has_room() and not self._is_at_limit():
+        while waiting and self._stages.n_idle and self._has_room() and not self._is_at_limit():
             work, n_bytes = waiting.popleft()
             standing = self._shop.ledger.claim(work, self._shop.run.id, self._shop.run.is_alive)
             if standing.state == "held":
@@ -178,21 +136,20 @@ class Pipeline:
             standing.settled_sha256,
             self._shop.run.folder,
         )
-        self._readers.give(task)
+        self._stages.read(task)
 
     def _on_read(self, reading: Reading) -> None:
         clip = self._under_way[reading.number]
         clip.input_sha256 = reading.input_sha256
         if reading.stamp is not None and reading.input_sha256 is not None:
             self._shop.ledger.remember(clip.work.source, reading.stamp, reading.input_sha256)
-        prepared = with_large_crops(reading)
         if reading.failure is not None:
             self._on_end(Ended(reading.number, failure=reading.failure))
-        elif prepared is None:
+        elif reading.audio_s is None:
             self._on_settled(reading.number)
         else:
-            clip.audio_s = prepared.audio.duration_s
-            self._network.put(Waiting(reading.number, clip.work, prepared))
+            clip.audio_s = reading.audio_s
+            self._stages.enhance(reading, clip.work)
 
     def _on_settled(self, number: int) -> None:
         """The file was touched, but holds what it held before."""
@@ -203,15 +160,6 @@ class Pipeline:
         self._shop.tally.bytes_total -= clip.n_bytes
         self._shop.tally.n_skipped += state == "done"
         self._shop.tally.n_failed_before += state != "done"
-
-    def _on_enhanced(self, enhanced: Enhanced) -> None:
-        """In the network's thread."""
-        self._writing.put(enhanced)
-
-    def _on_ended(self, ended: Ended) -> None:
-        """In the writing thread."""
-        self._ended.put(ended)
-        self._wake_writing.send_bytes(b"1")
 
     def _on_end(self, ended: Ended) -> None:
         if ended.stopping is not None:

@@ -35,7 +35,7 @@ class ReadTask:
         pipeline: How it is read.
         known: Hash of the file as it was with a stamp; None: take it.
         settled_sha256: There is nothing to do if the file has this hash.
-        folder: For crops that are too many for a message.
+        folder: For crops that are too many for a message; None: no message is too long.
     """
 
     number: int
@@ -43,7 +43,7 @@ class ReadTask:
     pipeline: PipelineConfig
     known: tuple[Stamp, str] | None
     settled_sha256: str | None
-    folder: Path
+    folder: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Reading:
         number: Of the task.
         stamp: Of the file; None where it is not there.
         input_sha256: Its hash.
-        prepared: The clip; None where there is nothing to do or it failed.
+        audio_s: Length of the clip; None where there is nothing to do or it failed.
+        prepared: The clip, where it is not kept elsewhere.
         crop_files: Mouth crops by track that lie in files.
         failure: Why it failed.
     """
@@ -62,6 +63,7 @@ class Reading:
     number: int
     stamp: Stamp | None = None
     input_sha256: str | None = None
+    audio_s: float | None = None
     prepared: PreparedClip | None = None
     crop_files: tuple[tuple[int, Path], ...] = ()
     failure: Failure | None = None
@@ -69,7 +71,7 @@ class Reading:
     @property
     def is_settled(self) -> bool:
         """Whether there was nothing to do."""
-        return self.prepared is None and self.failure is None
+        return self.audio_s is None and self.failure is None
 
 
 def serve(connection: Connection) -> None:
@@ -108,8 +110,9 @@ def read(task: ReadTask) -> Reading:
         if stamp_of(task.path) != stamp:
             failure = Failure("input_changed", "the file changed while it was read")
             return Reading(task.number, failure=failure)
+        audio_s = prepared.audio.duration_s
         prepared, files = _without_large_crops(prepared, task)
-        return Reading(task.number, stamp, digest, prepared, files)
+        return Reading(task.number, stamp, digest, audio_s, prepared, files)
     except Exception as error:
         return Reading(task.number, stamp, digest, failure=failure_of(error))
 
@@ -137,7 +140,7 @@ def _without_large_crops(
     mouths = dict(prepared.mouths)
     files = []
     for track_id, mouth in prepared.mouths.items():
-        if mouth.crops.nbytes > BYTES_IN_MESSAGE:
+        if task.folder is not None and mouth.crops.nbytes > BYTES_IN_MESSAGE:
             path = task.folder / f"{task.number}.{track_id}.npy"
             np.save(path, mouth.crops)
             files.append((track_id, path))

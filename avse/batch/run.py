@@ -1,14 +1,18 @@
 """One batch from options to a folder of results: what `avse batch` runs."""
 
 import os
+import re
 import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,20 +20,20 @@ from avse.batch.errors import BatchStopped
 from avse.batch.failures import FAILURES, write_failures
 from avse.batch.inputs import Inputs, find_inputs
 from avse.batch.ledger import Ledger, State
-from avse.batch.pipeline import Capacity, Pipeline, Workshop
+from avse.batch.pipeline import Pipeline, Workshop
 from avse.batch.plan import PlanConfig, plan
 from avse.batch.runs import CORNER, LEDGER, Run
+from avse.batch.stages import Capacity, LocalStages, Stages, clips_in_call, open_enhancer
 from avse.batch.tally import Tally
 from avse.batch.work import SUFFIXES, Work
 from avse.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from avse.device import resolve_device
-from avse.enhancer import Enhancer, EnhancerConfig
+from avse.enhancer import Enhancer
 from avse.errors import ConfigError
 from avse.types import EnhanceOptions
 
-GPU_CLIPS = 16
-GPU_WINDOWS = 16
 FAILURES_EVERY_S = 5.0
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
 OnChange = Callable[[Tally], None]
 
 
@@ -49,6 +53,7 @@ class BatchOptions:
         retries_failed: Whether what failed before is tried again.
         limit: Clips to do at most.
         n_workers: Processes that read; 0: one a core.
+        engine: `local`, or `ray`: on the cluster this program finds, or on one of its own.
     """
 
     sources: tuple[str, ...]
@@ -62,6 +67,7 @@ class BatchOptions:
     retries_failed: bool = False
     limit: int | None = None
     n_workers: int = 0
+    engine: Literal["local", "ray"] = "local"
 
     def __post_init__(self) -> None:
         """Check the contract.
@@ -73,6 +79,11 @@ class BatchOptions:
             raise ConfigError(f"output: expected one of {', '.join(SUFFIXES)}, got {self.suffix}")
         if self.n_workers < 0 or (self.limit is not None and self.limit < 1):
             raise ConfigError("workers and limit: expected 0 or more and 1 or more")
+        if _URL.match(str(self.out_dir)):
+            wanted = "a folder (a bucket can be mounted as one)"
+            raise ConfigError(f"out: expected {wanted}, found the URL {self.out_dir}")
+        if self.engine == "ray" and find_spec("ray") is None:
+            raise ConfigError("engine: ray is not installed: ./setup.sh ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +211,11 @@ def _run(
             _both(on_change, failures.refresh), is_stopped,
         )  # fmt: skip
         with _interruptible(is_stopped):
-            pipeline = Pipeline(shop, _capacity(options, shop.enhancer.device))
+            stages, capacity = _stages(options, shop)
             try:
-                pipeline.run(todo)
+                Pipeline(shop, stages, capacity).run(todo)
             finally:
-                pipeline.close()
+                stages.close()
                 failures.write()
     failures.write()
     on_change(tally)
@@ -234,20 +245,24 @@ def _size(path: Path) -> int:
 
 def _enhancer(options: BatchOptions, bundle: Bundle) -> Enhancer:
     """The enhancer; on a CPU half of the cores are the network's, the rest is for reading."""
-    device = resolve_device(options.device)
+    # With Ray the actors have the device, and this one only says how clips are read.
+    device = resolve_device("cpu" if options.engine == "ray" else options.device)
     if device.type == "cpu":
         torch.set_num_threads(max(1, n_cores() // 2))
-    windows = GPU_WINDOWS if device.type == "cuda" else None
-    config = EnhancerConfig(batch_windows=windows)
-    return Enhancer(bundle, device=str(device), detector=options.detector, config=config)
+    return open_enhancer(bundle, str(device), options.detector)
 
 
-def _capacity(options: BatchOptions, device: torch.device) -> Capacity:
-    """How much at once: a GPU wants many clips together, a CPU gains nothing by it."""
+def _stages(options: BatchOptions, shop: Workshop) -> tuple[Stages, Capacity]:
+    """Who does the work, and how much at once."""
+    if options.engine == "ray":
+        kind = import_module("avse.batch.ray_stages").RayStages  # ray is an extra
+        cluster = kind(shop, options.detector, options.device, options.n_workers)
+        return cluster, replace(cluster.capacity, limit=options.limit)
+    max_clips = clips_in_call(shop.enhancer.device)
     n_readers = options.n_workers or n_cores()
-    max_clips = GPU_CLIPS if device.type == "cuda" else 1
     n_ahead = max(2 * max_clips, 4) + n_readers
-    return Capacity(n_readers, max_clips, n_ahead, limit=options.limit)
+    capacity = Capacity(n_readers, max_clips, n_ahead, limit=options.limit)
+    return LocalStages(shop.enhancer, capacity, shop.out_dir, shop.run.folder), capacity
 
 
 def n_cores() -> int:

@@ -1,5 +1,6 @@
 """A run's own corner of the output folder, and how others know whether it still lives."""
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -11,6 +12,7 @@ CORNER = ".avse-batch"
 LEDGER = "ledger.sqlite"
 _LOCK = "lock"
 _PREFIX = "run-"
+_DEAD = "dead-"
 
 
 class Run:
@@ -53,12 +55,22 @@ class Run:
             run = folder.name.removeprefix(_PREFIX)
             if not self.is_alive(run):
                 release(run)
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
+        for folder in self._corner.glob(f"{_DEAD}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Remove the folder and let go of the lock."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
         os.close(self._lock)
+
+
+def _remove(folder: Path) -> None:
+    """Take its name away at once: a worker that outlived its run finds nothing to put in place."""
+    gone = folder.with_name(f"{_DEAD}{folder.name}")
+    with contextlib.suppress(OSError):  # another run was faster
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _is_locked(path: Path) -> bool:

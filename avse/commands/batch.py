@@ -63,6 +63,13 @@ def batch(
     n_workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that read clips; 0: one a core.")
     ] = 0,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            help="ray: on a cluster (RAY_ADDRESS) whose machines all see clips and OUT at the "
+            "same paths; needs the extra ray."
+        ),
+    ] = "local",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips now.")] = None,
     retries_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.")
@@ -97,6 +104,7 @@ def batch(
         retries_failed=retries_failed,
         limit=limit,
         n_workers=n_workers,
+        engine=engine,
     )
     exit_code = _show_plan(options) if is_trial else _run(options)
     if exit_code:
