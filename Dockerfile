@@ -1,4 +1,4 @@
-# CPU:  docker build -t avse .
+# CPU:  docker build -t avse . && docker run -p 8000:8000 avse
 # CUDA: docker build -t avse:cuda --build-arg TORCH=cu130 .   (run with --gpus all)
 FROM python:3.11-slim AS build
 ARG TORCH=cpu
@@ -30,5 +30,6 @@ ENV PATH=/opt/avse/bin:$PATH \
 USER avse
 WORKDIR /home/avse
 EXPOSE 8000
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v1/health/live', timeout=3)"]
 ENTRYPOINT ["avse"]
-CMD ["--help"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
