@@ -14,7 +14,7 @@ import threading
 import time
 from concurrent.futures import Future
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from avse.batch.reading import Reading, ReadTask, read
 from avse.batch.stages import GPU_CLIPS, Capacity, clips_in_call, open_enhancer
 from avse.batch.work import Failure, Work
 from avse.batch.writing import Ended, WritingStage
+from avse.bundle import Bundle
 from avse.errors import ConfigError
 from preprocessing.types import PreparedClip
 
@@ -52,7 +53,7 @@ class Enhancing:
     """One network and one writing stage, as an actor.
 
     Args:
-        bundle: Where Ray keeps the weights, in a list, so that Ray does not fetch them by itself.
+        bundle: The weights, the same ones everywhere.
         device: `cpu` or `cuda`: the one Ray gives it.
         detector: Name of the face detector.
         out_dir: Where results belong.
@@ -62,12 +63,12 @@ class Enhancing:
     """
 
     def __init__(
-        self, bundle: list[Any], device: str, detector: str, out_dir: Path, run_folder: Path
+        self, bundle: Bundle, device: str, detector: str, out_dir: Path, run_folder: Path
     ) -> None:
         """Start the stages."""
         if device == "cpu":
             torch.set_num_threads(1)
-        enhancer = open_enhancer(ray.get(bundle[0]), device, detector)
+        enhancer = open_enhancer(bundle, device, detector)
         folder = run_folder / f"actor-{secrets.token_hex(6)}"
         folder.mkdir()
         self._ended: dict[int, Future[Ended]] = {}
@@ -91,6 +92,22 @@ class Enhancing:
 
     def _deliver(self, ended: Ended) -> None:
         self._ended.pop(ended.number).set_result(ended)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A clip with an actor.
+
+    Attributes:
+        index: Of the actor.
+        n_lost: How many actors lost it.
+    """
+
+    number: int
+    work: Work
+    prepared: Any
+    index: int = 0
+    n_lost: int = 0
 
 
 class RayStages:
@@ -134,24 +151,25 @@ class RayStages:
         self.capacity = Capacity(n_readers, max_clips, n_ahead, ahead_s=3600.0 * n_actors)
         self._reading: dict[Any, int] = {}
         self._prepared: dict[int, Any] = {}
-        self._enhancing: dict[Any, tuple[int, int]] = {}
+        self._enhancing: dict[Any, _Sent] = {}
         self._loads = [0] * n_actors
+        self._away: dict[Any, int] = {}
+        self._unsent: list[_Sent] = []
         self._read_task = ray.remote(read_clip).options(
             num_returns=2, num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy="SPREAD"
         )
         kind = ray.remote(Enhancing).options(
-            num_cpus=1 if n_cpus > n_actors else 0,
+            num_cpus=0,  # where machines are lost, actors that move must not starve the reading
             num_gpus=1 if is_gpu else 0,
             max_restarts=-1,
-            max_task_retries=MAX_RETRIES,
             max_concurrency=max(2 * max_clips, 4) + 1,
             scheduling_strategy="SPREAD",
         )
-        self._bundle = ray.put(shop.enhancer.bundle)  # actors that start again ask for it
+        self._bundle = ray.put(shop.enhancer.bundle)  # kept for actors that start again
         folders = shop.out_dir.absolute(), shop.run.folder.absolute()
         where = "cuda" if is_gpu else "cpu"
         self._actors = [
-            kind.remote([self._bundle], where, detector, *folders) for _ in range(n_actors)
+            kind.remote(self._bundle, where, detector, *folders) for _ in range(n_actors)
         ]
         self._meet(shop.is_stopped)
 
@@ -189,42 +207,83 @@ class RayStages:
 
     def enhance(self, reading: Reading, work: Work) -> None:
         """Enhance and write a clip that has been read, in the actor with least to do."""
-        index = self._loads.index(min(self._loads))
-        self._loads[index] += 1
-        prepared = self._prepared.pop(reading.number)
-        ended = self._actors[index].enhance.remote(reading.number, work, prepared)
-        self._enhancing[ended] = (reading.number, index)
+        self._send(_Sent(reading.number, work, self._prepared.pop(reading.number)))
+
+    def _send(self, clip: _Sent) -> None:
+        """To the actor with least to do; while none is there the clip waits."""
+        away = self._away.values()
+        there = [index for index in range(len(self._actors)) if index not in away]
+        if not there:
+            self._unsent.append(clip)
+            return
+        clip.index = min(there, key=self._loads.__getitem__)
+        self._loads[clip.index] += 1
+        ask = self._actors[clip.index].enhance.options(max_task_retries=0)
+        self._enhancing[ask.remote(clip.number, clip.work, clip.prepared)] = clip
 
     def wait(self, timeout_s: float) -> list[Reading | Ended]:
-        """What has been read or has ended, now or within the time."""
-        waiting = [*self._reading, *self._enhancing]
+        """What has been read or has ended, now or within the time.
+
+        Raises:
+            BatchStopped: An actor that was lost does not start again.
+        """
+        waiting = [*self._reading, *self._enhancing, *self._away]
         if not waiting:
             time.sleep(timeout_s)
             return []
         ready, rest = ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        return [self._received(each) for each in ready]
+        return [found for each in ready if (found := self._received(each)) is not None]
 
-    def _received(self, reference: Any) -> Reading | Ended:
-        is_reading = reference in self._reading
-        if is_reading:
-            number = self._reading.pop(reference)
-        else:
-            number, index = self._enhancing.pop(reference)
-            self._loads[index] -= 1
+    def _received(self, reference: Any) -> Reading | Ended | None:
+        if reference in self._reading:
+            return self._read(reference)
+        if reference in self._enhancing:
+            return self._ended(reference)
+        self._on_back(reference)
+        return None
+
+    def _read(self, reference: Any) -> Reading:
+        number = self._reading.pop(reference)
         try:
-            found: Reading | Ended = ray.get(reference)
+            reading: Reading = ray.get(reference)
         except ray.exceptions.RayError as error:
-            logger.info("a worker is lost", exc_info=error)
-            reason = f"the worker died {MAX_RETRIES + 1} times ({type(error).__name__})"
-            failure = Failure("worker_lost", reason)
-            found = (
-                Reading(number, failure=failure) if is_reading else Ended(number, failure=failure)
-            )
-        if isinstance(found, Reading) and found.audio_s is None:
+            reading = Reading(number, failure=_lost(error))
+        if reading.audio_s is None:
             del self._prepared[number]
-        return found
+        return reading
+
+    def _ended(self, reference: Any) -> Ended | None:
+        """How the clip ended; None where its actor was lost and another has it now."""
+        clip = self._enhancing.pop(reference)
+        self._loads[clip.index] -= 1
+        try:
+            ended: Ended = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            clip.n_lost += 1
+            self._set_away(clip.index)
+            if clip.n_lost > MAX_RETRIES:
+                return Ended(clip.number, failure=_lost(error))
+            self._send(clip)
+            return None
+        return ended
+
+    def _set_away(self, index: int) -> None:
+        """Ray starts a lost actor again, maybe elsewhere; it gets no clips until it answers."""
+        if index not in self._away.values():
+            answer = self._actors[index].version.options(max_task_retries=-1).remote()
+            self._away[answer] = index
+
+    def _on_back(self, answer: Any) -> None:
+        try:
+            ray.get(answer)
+        except ray.exceptions.RayError as error:
+            raise BatchStopped("an actor of the cluster cannot be started again") from error
+        del self._away[answer]
+        unsent, self._unsent = self._unsent, []
+        for clip in unsent:
+            self._send(clip)
 
     def close(self) -> None:
         """End the actors, and the cluster if it was started here; what is under way is dropped."""
@@ -241,6 +300,12 @@ def _connect() -> None:
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     if is_main:
         signal.signal(signal.SIGTERM, before)
+
+
+def _lost(error: Exception) -> Failure:
+    logger.info("a worker is lost", exc_info=error)
+    reason = f"the worker was lost {MAX_RETRIES + 1} times ({type(error).__name__})"
+    return Failure("worker_lost", reason)
 
 
 def _wants_gpu(device: str, n_gpus: int) -> bool:
