@@ -39,7 +39,7 @@ def measure_replicas(
     from server.ray_app import build
 
     port, strangers = free_port(), replica_pids()
-    ray.init(num_cpus=n_replicas, include_dashboard=False, logging_level="WARNING")
+    ray.init("local", num_cpus=n_replicas, include_dashboard=False, logging_level="WARNING")
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         start_s = time.monotonic()
