@@ -297,7 +297,11 @@ def _connect() -> None:
     """To the cluster of `RAY_ADDRESS` or of this machine; Ray takes SIGTERM, which is not its."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BatchStopped(f"the cluster cannot be reached or started: {reason}") from error
     if is_main:
         signal.signal(signal.SIGTERM, before)
 

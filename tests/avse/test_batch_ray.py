@@ -182,6 +182,15 @@ def test_another_actor_gets_what_one_lost(ray: FakeRay, folder: Path) -> None:
     assert run_batch(ray_options(folder)).tally.n_done == 3
 
 
+def test_no_cluster_stops_it(ray: FakeRay, folder: Path, monkeypatch) -> None:
+    def init(**given: Any) -> None:
+        raise ConnectionError("nobody there\nat all")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(BatchStopped, match="reached or started: nobody there$"):
+        run_batch(ray_options(folder))
+
+
 def test_actors_that_do_not_start_stop_it(ray: FakeRay, folder: Path) -> None:
     ray.lost = {"version": 9}
     with pytest.raises(BatchStopped, match="an actor did not start"):
