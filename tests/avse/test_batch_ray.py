@@ -187,7 +187,7 @@ def test_no_cluster_stops_it(ray: FakeRay, folder: Path, monkeypatch) -> None:
         raise ConnectionError("nobody there\nat all")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(BatchStopped, match="reached or started: nobody there$"):
+    with pytest.raises(BatchStopped, match=r"reached or started: nobody there$"):
         run_batch(ray_options(folder))
 
 
