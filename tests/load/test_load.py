@@ -56,5 +56,6 @@ def test_sigterm_is_an_orderly_end(server: RunningServer) -> None:
     rows = stops.measure_sigterm(server, CLIP, n_clients=2, n_jobs=2)
     kept = {row["promise"]: row["kept"] for row in rows}
     assert kept["exit status"]
-    assert kept["calls in flight, by status"]
+    assert kept["calls in flight, by status"], rows
+    assert kept["calls on the way"], rows
     assert kept["queued jobs, after the next start"]
