@@ -1,5 +1,6 @@
 """Pictures of every kind: codecs, sizes, turns, depths, and files that are only a picture."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -37,8 +38,13 @@ for _turn in (90, 180, 270):
 def _coded(
     codec: str, pix_fmt: str, size_px: tuple[int, int], options: dict[str, str], place: Place
 ) -> None:
-    write_clip(place.path, codec, pix_fmt, size_px=size_px, options=options,
-               audio="libopus" if place.path.suffix == ".webm" else "pcm_s16le")  # fmt: skip
+    try:
+        write_clip(place.path, codec, pix_fmt, size_px=size_px, options=options,
+                   audio="libopus" if place.path.suffix == ".webm" else "pcm_s16le")  # fmt: skip
+    finally:
+        # For root, libsvtav1 leaves the thread that opens it in the real-time class: it and all
+        # that it starts from then on would keep every other process off the processors.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 _X265 = "log-level=none:pools=1:frame-threads=1"
