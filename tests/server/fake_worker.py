@@ -166,7 +166,8 @@ class FakeWorker:
 
     @staticmethod
     def _sound(path: Path) -> None:
-        with wave.open(str(path), "wb") as sound:
+        # A folder that is gone is met by `open`: a half-made Wave_write complains when collected.
+        with path.open("wb") as file, wave.open(file, "wb") as sound:
             sound.setnchannels(1)
             sound.setsampwidth(2)
             sound.setframerate(16_000)
