@@ -11,6 +11,7 @@ import typer
 
 from avse.commands.batch_display import BatchDisplay
 from avse.commands.console import say
+from avse.commands.options import Device, Mode, Rate, Strength, Weights
 
 if TYPE_CHECKING:
     from avse.batch.run import BatchOptions, BatchResult
@@ -45,21 +46,11 @@ def batch(
         str,
         typer.Option(metavar="WHO", help="auto, largest, all, a track number, or x,y,w,h@seconds."),
     ] = "auto",
-    mode: Annotated[
-        Literal["auto", "av", "audio_only"],
-        typer.Option(help="auto goes by sound alone where no mouth is seen; av insists on one."),
-    ] = "auto",
-    strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="0 changes nothing, 1 applies the whole mask.")
-    ] = 1.0,
-    rate: Annotated[
-        Literal["16000", "input"],
-        typer.Option(help="Samples a second of the output; input keeps the clip's own."),
-    ] = "16000",
-    bundle: Annotated[
-        str | None, typer.Option(help="Name or folder of the weights; see `avse models`.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    mode: Mode = "auto",
+    strength: Strength = 1.0,
+    rate: Rate = "16000",
+    bundle: Weights = None,
+    device: Device = "auto",
     n_workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that read clips; 0: one a core.")
     ] = 0,

@@ -1,11 +1,12 @@
 """`avse enhance`: one clip in, the clean voice out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avse.commands.console import Bars, check_output, say
+from avse.commands.options import Device, Mode, Rate, Strength, Weights
 
 if TYPE_CHECKING:
     from avse.types import EnhancedClip, EnhanceOptions
@@ -31,24 +32,14 @@ def enhance(
             "face), a track number of `avse faces`, or x,y,w,h@seconds.",
         ),
     ] = "auto",
-    mode: Annotated[
-        Literal["auto", "av", "audio_only"],
-        typer.Option(help="auto goes by sound alone where no mouth is seen; av insists on one."),
-    ] = "auto",
-    strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="0 changes nothing, 1 applies the whole mask.")
-    ] = 1.0,
-    rate: Annotated[
-        Literal["16000", "input"],
-        typer.Option(help="Samples a second of the output; input keeps the clip's own."),
-    ] = "16000",
+    mode: Mode = "auto",
+    strength: Strength = 1.0,
+    rate: Rate = "16000",
     audio_track: Annotated[
         int, typer.Option(min=0, help="Which sound track of the clip, from 0.")
     ] = 0,
-    bundle: Annotated[
-        str | None, typer.Option(help="Name or folder of the weights; see `avse models`.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    bundle: Weights = None,
+    device: Device = "auto",
     report: Annotated[
         Path | None, typer.Option(metavar="R.json", help="Write how the result came about.")
     ] = None,

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from avse.commands.console import Bars, check_output, say
+from avse.commands.options import Mode, Strength
 
 if TYPE_CHECKING:
     from avse.client import Client, JobView
@@ -50,13 +51,8 @@ def enhance(
         str,
         typer.Option(metavar="WHO", help="auto, largest, a track number, or x,y,w,h@seconds."),
     ] = "auto",
-    mode: Annotated[
-        Literal["auto", "av", "audio_only"],
-        typer.Option(help="auto goes by sound alone where no mouth is seen; av insists on one."),
-    ] = "auto",
-    strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="0 changes nothing, 1 applies the whole mask.")
-    ] = 1.0,
+    mode: Mode = "auto",
+    strength: Strength = 1.0,
     key: Annotated[
         str | None,
         typer.Option(metavar="KEY|@FILE", help="API key, or @ and a file that holds it."),

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.load.clients import Caller, Crowd, Reply
+from tests.load.clients import Crowd, Reply, closed_loop
 from tests.load.figures import percentile
 from tests.load.running import free_port, wait_until
 from tests.server.raw_http import request
@@ -46,9 +46,9 @@ def measure_replicas(
         serve.run(build({"n_replicas": str(n_replicas), "n_cpus": "0.5"}))
         started_s = time.monotonic() - start_s
         sent = request("POST", "/", clip, [("Connection", "keep-alive")])
-        crowd, striking = Crowd(), _Strike(strangers, seconds / 3)
+        striking = _Strike(strangers, seconds / 3)
         threading.Thread(target=striking.run, daemon=True).start()
-        asyncio.run(_load(port, sent, n_clients, seconds, crowd))
+        crowd = asyncio.run(closed_loop(port, sent, n_clients, seconds))
         wait_until(lambda: striking.back_s)
     finally:
         serve.shutdown()
@@ -76,22 +76,6 @@ class _Strike:
         self.killed_s = time.monotonic()
         wait_until(lambda: len(replica_pids() - self._strangers - {victim}) == len(before))
         self.back_s = time.monotonic()
-
-
-async def _load(port: int, sent: bytes, n_clients: int, seconds: float, crowd: Crowd) -> None:
-    """Clients that ask again and again, the refused and the unlucky after half a second."""
-    start_s = time.monotonic()
-
-    async def live() -> None:
-        caller = Caller(port)
-        while time.monotonic() - start_s < seconds:
-            reply = await caller.ask(sent)
-            crowd.replies.append(reply)
-            if reply.status != 200:
-                await asyncio.sleep(0.5)
-        caller.close()
-
-    await asyncio.gather(*(live() for _ in range(n_clients)))
 
 
 def _rows(crowd: Crowd, striking: _Strike, started_s: float) -> list[dict[str, Any]]:
