@@ -90,9 +90,15 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="WHOSE",
-            help="own, wrong_person, same_person_other_clip or none; repeatable; default: own."
+            help="own, wrong_person, same_person_other_clip or none, or a disturbance with its "
+            "strength (hidden:0.5, covered:0.5, fps:12, late:2, blur:4, dark:0.8, turned:40); "
+            "repeatable; default: own.",
         ),
     ] = None,
+    is_robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Every disturbance of the lips, as curves; slow."),
+    ] = False,
     is_guessing: Annotated[
         bool, typer.Option("--dnsmos", help="Judge by DNSMOS as well (extra dnsmos); slow.")
     ] = False,
@@ -116,6 +122,10 @@ def evaluate(
         from avse.evaluation.mixtures import parse_range_db
 
         chosen["snr_db"] = parse_range_db(snr_db)
+    if is_robustness:
+        from avse.evaluation.disturbances import robustness_controls
+
+        chosen["lips"] = (*(lips or ("own", "none")), *robustness_controls())
     if is_guessing:
         from avse.evaluation.metrics import ALL_METRICS
 

@@ -4,9 +4,11 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from avse.evaluation.disturbances import DISTURBANCES
 from avse.evaluation.rows import Row, is_mixture
 from avse.evaluation.summary import cell_of, snr_bucket
 
@@ -63,7 +65,7 @@ def before_after(rows: Sequence[Row]) -> bytes:
     """
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     axes = figure.subplots(1, len(CHARTED))
-    heard = [row for row in rows if not is_mixture(row)]
+    heard = [row for row in rows if not is_mixture(row) and ":" not in row.lips]
     names = list(dict.fromkeys((row.system, row.lips) for row in heard))
     for axis, (metric, title) in zip(axes, CHARTED.items(), strict=True):
         for index, name in enumerate(names):
@@ -84,6 +86,56 @@ def before_after(rows: Sequence[Row]) -> bytes:
     return _png(figure)
 
 
+def gain_over_disturbance(rows: Sequence[Row], metric: str = "stoi") -> bytes:
+    """Mean gain over what happened to the sight of the mouth, one panel each.
+
+    The dashed line is the same system without any lips: sight should never leave it below that.
+    """
+    names = [name for name in DISTURBANCES if any(_strength(row, name) is not None for row in rows)]
+    n_columns = min(4, len(names))
+    n_lines = -(-len(names) // max(1, n_columns))
+    figure = Figure(figsize=(3.4 * n_columns, 3.1 * n_lines), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(n_lines, n_columns, sharey=True)).ravel()
+    systems = list(dict.fromkeys(row.system for row in rows if row.lips))
+    for axis, name in zip(axes, names, strict=False):
+        for index, system in enumerate(systems):
+            own = [row for row in rows if row.system == system]
+            _disturbance_curve(axis, own, name, (f"{metric}_gain", COLOURS[index % len(COLOURS)]))
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set(xlabel=DISTURBANCES[name].title)
+        axis.grid(alpha=0.3)
+    for axis in axes[len(names) :]:
+        axis.set_visible(False)
+    axes[0].set_ylabel(f"{CHARTED[metric]}: gain")
+    axes[0].legend(fontsize=8)
+    return _png(figure)
+
+
+def _disturbance_curve(axis: Axes, rows: list[Row], name: str, drawn: tuple[str, str]) -> None:
+    column, colour = drawn
+    points = [(_strength(row, name), row.value(column)) for row in rows]
+    known = np.array([point for point in points if None not in point], float).reshape(-1, 2)
+    groups = [known[known[:, 0] == strength] for strength in np.unique(known[:, 0])]
+    errors = [1.96 * group[:, 1].std() / np.sqrt(len(group)) for group in groups]
+    means = [group.mean(0) for group in groups]
+    label = rows[0].system
+    axis.errorbar(
+        [m[0] for m in means], [m[1] for m in means], errors,
+        marker="o", capsize=3, color=colour, label=label,
+    )  # fmt: skip
+    blind = [gain for row in rows if row.lips == "none" and (gain := row.value(column)) is not None]
+    if blind:
+        axis.axhline(float(np.mean(blind)), color=colour, linestyle="--", label=f"{label}, no lips")
+
+
+def _strength(row: Row, name: str) -> float | None:
+    """How strong a disturbance was; own lips are its zero point."""
+    kind, _, strength = row.lips.partition(":")
+    if kind == name:
+        return float(strength)
+    return DISTURBANCES[name].none if row.lips == "own" else None
+
+
 def charts(rows: Sequence[Row]) -> dict[str, bytes]:
     """All pictures by file name: one scatter for each condition, one curve for each split."""
     pictures: dict[str, bytes] = {}
@@ -95,6 +147,8 @@ def charts(rows: Sequence[Row]) -> dict[str, bytes]:
             some = [row for row in own if row.facts.condition == condition]
             if any(row.before and not is_mixture(row) for row in some):
                 pictures[f"before-after-{split}-{condition}.png"] = before_after(some)
+            if any(":" in row.lips for row in some):
+                pictures[f"robustness-{split}-{condition}.png"] = gain_over_disturbance(some)
     return pictures
 
 

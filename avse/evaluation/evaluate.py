@@ -13,7 +13,14 @@ from avse.evaluation.charts import charts
 from avse.evaluation.dnsmos import DNSMOS, is_installed
 from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.layouts import plan_layout
-from avse.evaluation.lips import LIPS_CONTROLS, CropCache, CropsFor, LipsControl, Sight
+from avse.evaluation.lips import (
+    LIPS_CONTROLS,
+    CropCache,
+    CropsFor,
+    LipsControl,
+    Sight,
+    check_control,
+)
 from avse.evaluation.metrics import ALL_METRICS, METRICS
 from avse.evaluation.mixtures import Corpus, MixtureSpec, condition, plan_mixtures
 from avse.evaluation.network import open_networks
@@ -91,12 +98,13 @@ class EvaluateOptions:
         """
         if [self.data_dir, self.reference, self.pairs].count(None) != 2:
             raise InvalidOptions("expected either a data folder to mix or a folder of references")
-        for name, found, known in (
-            ("lips", self.lips, LIPS_CONTROLS),
-            ("metrics", self.metrics, ALL_METRICS),
-        ):
-            if not found or set(found) - set(known):
-                raise InvalidOptions(f"{name}: expected some of {', '.join(known)}, got {found}")
+        if not self.lips:
+            raise InvalidOptions(f"lips: expected some of {', '.join(LIPS_CONTROLS)}, got none")
+        for control in self.lips:
+            check_control(control)
+        if not self.metrics or set(self.metrics) - set(ALL_METRICS):
+            known = ", ".join(ALL_METRICS)
+            raise InvalidOptions(f"metrics: expected some of {known}, got {self.metrics}")
         if set(self.metrics) & set(DNSMOS) and not is_installed():
             raise InvalidOptions("DNSMOS: the package speechmos is not installed (extra dnsmos)")
         if (self.talkers is None) and (self.snr_db is not None or self.noise is not None):

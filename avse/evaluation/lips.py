@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
+from avse.evaluation.disturbances import disturbed, parse_disturbance
 from avse.evaluation.errors import NoLips
 from avse.evaluation.mixtures import Corpus, stream
 from avse.evaluation.trials import TrialFacts
@@ -13,11 +13,23 @@ from avse.training.cache import cache_path
 from preprocessing.timeline import n_video_frames
 from preprocessing.types import MouthTrack
 
-LipsControl = Literal["own", "wrong_person", "same_person_other_clip", "none"]
-LIPS_CONTROLS: tuple[LipsControl, ...] = get_args(LipsControl)
+LipsControl = str
+"""One of `LIPS_CONTROLS`, or the own lips under a disturbance such as `hidden:0.5`."""
+LIPS_CONTROLS: tuple[LipsControl, ...] = ("own", "wrong_person", "same_person_other_clip", "none")
+SWAPPED = LIPS_CONTROLS[1:3]
 
 CropsFor = Callable[[str], MouthTrack | None]
 MAX_EDGE_FRAMES = 2
+
+
+def check_control(control: LipsControl) -> None:
+    """Nothing, if there is such a control.
+
+    Raises:
+        InvalidOptions: There is none.
+    """
+    if control not in LIPS_CONTROLS:
+        parse_disturbance(control)
 
 
 class CropCache:
@@ -58,15 +70,19 @@ class Sight:
 
         Raises:
             NoLips: The control asks for crops that do not exist.
+            InvalidOptions: There is no such control.
         """
         if control == "none":
             return None, ""
-        clip = facts.clip if control == "own" else self._other(facts, control)
+        is_swapped = control in SWAPPED
+        clip = self._other(facts, control) if is_swapped else facts.clip
         track = self._crops_for(clip)
         if track is None:
             raise NoLips(f"no mouth crops of {clip}")
         n_frames = n_video_frames(n_samples)
-        fitted = fit_own(track, n_frames) if control == "own" else repeat_to(track, n_frames)
+        fitted = repeat_to(track, n_frames) if is_swapped else fit_own(track, n_frames)
+        if control not in LIPS_CONTROLS:
+            fitted = disturbed(fitted, control, self._seed, clip)
         return fitted, clip
 
     def _other(self, facts: TrialFacts, control: LipsControl) -> str:
