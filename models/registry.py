@@ -5,16 +5,20 @@ from typing import Any, cast
 
 from torch import nn
 
+from models.action import ActionConfig, ActionHead
 from models.avse_net import AvseConfig, AvseNet
 from models.errors import BundleInvalid
 from models.face_detector import FaceDetectorConfig, FaceDetectorNet
+from models.gesture import GestureConfig, GestureHead
 from models.lip_sync import LipSync, LipSyncConfig
 from models.mouth_landmarks import MouthLandmarksConfig, MouthLandmarksNet
 from models.weights import BundleSpec, load_strict, load_weights, read_spec
 
 MODELS: dict[str, tuple[Any, Any]] = {
+    "action": (ActionConfig, ActionHead),
     "avse_net": (AvseConfig, AvseNet),
     "face_detector": (FaceDetectorConfig, FaceDetectorNet),
+    "gesture": (GestureConfig, GestureHead),
     "lip_sync": (LipSyncConfig, LipSync),
     "mouth_landmarks": (MouthLandmarksConfig, MouthLandmarksNet),
 }
