@@ -15,15 +15,32 @@ from functools import partial
 from typing import Any
 
 from models.fusion.base import Fusion, FusionPoint, FusionState
+from models.fusion.centralnet import CentralNetFusion
+from models.fusion.concat import ConcatFusion
+from models.fusion.conv_mmtm import ConvMmtmFusion
+from models.fusion.early import EarlyFusion
+from models.fusion.gmu import GmuFusion
 from models.fusion.late import LateFusion
+from models.fusion.mfas import MfasFusion
 from models.fusion.mmtm import MmtmFusion
+from models.fusion.msaf import MsafFusion
+from models.fusion.se import SeFusion
 
 __all__ = ["FUSIONS", "Fusion", "FusionPoint", "FusionState", "build_fusion"]
 
 FUSIONS: dict[str, Callable[..., Fusion]] = {
     "late": LateFusion,
+    "early": EarlyFusion,
+    "concat": ConcatFusion,
+    "se": SeFusion,
     "mmtm": MmtmFusion,
     "mmtm-code": partial(MmtmFusion, form="code"),
+    "conv-gate": partial(ConvMmtmFusion, operation="gate"),
+    "conv-sum": partial(ConvMmtmFusion, operation="sum"),
+    "msaf": MsafFusion,
+    "gmu": GmuFusion,
+    "centralnet": CentralNetFusion,
+    "mfas": MfasFusion,
 }
 
 
@@ -42,7 +59,8 @@ def build_fusion(
         points: The depths where the streams meet, shallow to deep.
         n_classes: K of the decision.
         n_modules: Fuse at the last so many depths only (short for `at`).
-        **settings: Of that fusion, as its class says; `at` (indices of depths) is common to all.
+        **settings: Of that fusion, as its class says. All but `mfas`, whose layers name their
+            depths, take `at`, the indices of the depths where they act.
 
     Raises:
         ValueError: The name, a setting or the number of modules is unknown or does not fit.

@@ -171,6 +171,15 @@ def pointwise(linear: nn.Linear, x: Tensor) -> Tensor:
     return flat.reshape(x.shape[0], -1, *x.shape[2:])
 
 
+def joined_at_places_of(x: Tensor, features: Sequence[Tensor]) -> Tensor:
+    """All streams `[B, sum(C), *spatial of x]`; one of another shape comes in by its average."""
+    placed = [
+        y if y.shape[2:] == x.shape[2:] else spread(pooled(y), x).expand(-1, -1, *x.shape[2:])
+        for y in features
+    ]
+    return torch.cat(placed, 1)
+
+
 def zero_linear(n_in: int, n_out: int) -> nn.Linear:
     """A linear layer that starts at zero."""
     linear = nn.Linear(n_in, n_out)
