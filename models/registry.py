@@ -10,6 +10,7 @@ from models.avse_net import AvseConfig, AvseNet
 from models.errors import BundleInvalid
 from models.face_detector import FaceDetectorConfig, FaceDetectorNet
 from models.gesture import GestureConfig, GestureHead
+from models.i3d import I3D, I3DConfig
 from models.lip_sync import LipSync, LipSyncConfig
 from models.mouth_landmarks import MouthLandmarksConfig, MouthLandmarksNet
 from models.weights import BundleSpec, load_strict, load_weights, read_spec
@@ -19,6 +20,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "avse_net": (AvseConfig, AvseNet),
     "face_detector": (FaceDetectorConfig, FaceDetectorNet),
     "gesture": (GestureConfig, GestureHead),
+    "i3d": (I3DConfig, I3D),
     "lip_sync": (LipSyncConfig, LipSync),
     "mouth_landmarks": (MouthLandmarksConfig, MouthLandmarksNet),
 }
