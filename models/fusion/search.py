@@ -110,25 +110,26 @@ def _predict(
     """Standardised scores the surrogate expects; zeros while nothing is known."""
     if len(scored) < 2:
         return torch.zeros(len(candidates))
-    known = torch.stack([_one_hot(x, n_points, config.n_layers) for x in scored])
+    known = torch.tensor([_one_hot(x, n_points, config.n_layers) for x in scored])
     target = torch.tensor(list(scored.values()))
     target = (target - target.mean()) / target.std().clamp(min=1e-6)
     gram = known.T @ known + config.ridge * torch.eye(known.shape[1])
     weights = torch.linalg.solve(gram, torch.mv(known.T, target))
-    coded = torch.stack([_one_hot(x, n_points, config.n_layers) for x in candidates])
+    coded = torch.tensor([_one_hot(x, n_points, config.n_layers) for x in candidates])
     return torch.mv(coded, weights)
 
 
-def _one_hot(layers: Layers, n_points: int, n_layers: int) -> Tensor:
+def _one_hot(layers: Layers, n_points: int, n_layers: int) -> list[float]:
     """Length and, layer by layer, the depth of each stream and the activation."""
-    n_streams = len(layers[0].depths)
-    coded = torch.zeros(n_layers, 1 + n_streams * n_points + len(ACTIVATIONS))
-    for row, layer in zip(coded, layers, strict=False):
-        row[0] = 1
+    n_each = 1 + len(layers[0].depths) * n_points + len(ACTIVATIONS)
+    coded = [0.0] * (n_layers * n_each)
+    for index, layer in enumerate(layers):
+        start = index * n_each
+        coded[start] = 1.0
         for stream, depth in enumerate(layer.depths):
-            row[1 + stream * n_points + depth] = 1
-        row[1 + n_streams * n_points + ACTIVATIONS.index(layer.activation)] = 1
-    return coded.flatten()
+            coded[start + 1 + stream * n_points + depth] = 1.0
+        coded[start + n_each - len(ACTIVATIONS) + ACTIVATIONS.index(layer.activation)] = 1.0
+    return coded
 
 
 def _draw(predicted: Tensor, n_drawn: int, generator: Generator) -> list[int]:
