@@ -19,7 +19,9 @@ from avse.commands.evaluate import evaluate
 from avse.commands.faces import faces
 from avse.commands.models import list_models
 from avse.commands.remote import remote_app
+from avse.commands.results import results
 from avse.commands.serve import serve
+from avse.commands.tables import tables_app
 from avse.commands.train import train_app
 from avse.errors import ConfigError
 from avse.evaluation.errors import InvalidOptions
@@ -36,11 +38,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (enhance, batch, faces, demo, benchmark, evaluate, serve):
+for command in (enhance, batch, faces, demo, benchmark, evaluate, results, serve):
     app.command()(command)
 app.command("models")(list_models)
 app.add_typer(remote_app, name="remote")
 app.add_typer(train_app, name="train")
+app.add_typer(tables_app, name="tables")
 
 
 @app.callback(invoke_without_command=True)

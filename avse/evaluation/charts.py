@@ -38,7 +38,7 @@ def gain_over_snr(rows: Sequence[Row]) -> bytes:
         axis.grid(alpha=0.3)
     if names:
         axes[0].legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _curve(rows: list[Row], column: str) -> tuple[list[float], list[float], list[float]]:
@@ -83,7 +83,7 @@ def before_after(rows: Sequence[Row]) -> bytes:
         axis.grid(alpha=0.3)
     if names:
         axes[0].legend(fontsize=8, markerscale=2)
-    return _png(figure)
+    return png(figure)
 
 
 def gain_over_disturbance(rows: Sequence[Row], metric: str = "stoi") -> bytes:
@@ -91,7 +91,10 @@ def gain_over_disturbance(rows: Sequence[Row], metric: str = "stoi") -> bytes:
 
     The dashed line is the same system without any lips: sight should never leave it below that.
     """
-    names = [name for name in DISTURBANCES if any(_strength(row, name) is not None for row in rows)]
+    clips = {row.facts.clip for row in rows if ":" in row.lips}
+    rows = [row for row in rows if row.facts.clip in clips]
+    kinds = {row.lips.partition(":")[0] for row in rows}
+    names = [name for name in DISTURBANCES if name in kinds]
     n_columns = min(4, len(names))
     n_lines = -(-len(names) // max(1, n_columns))
     figure = Figure(figsize=(3.4 * n_columns, 3.1 * n_lines), layout="constrained")
@@ -108,7 +111,7 @@ def gain_over_disturbance(rows: Sequence[Row], metric: str = "stoi") -> bytes:
         axis.set_visible(False)
     axes[0].set_ylabel(f"{CHARTED[metric]}: gain")
     axes[0].legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _disturbance_curve(axis: Axes, rows: list[Row], name: str, drawn: tuple[str, str]) -> None:
@@ -152,7 +155,8 @@ def charts(rows: Sequence[Row]) -> dict[str, bytes]:
     return pictures
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as PNG."""
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)

@@ -256,12 +256,17 @@ def _write(evaluation: Evaluation, folder: Path) -> Evaluation:
     }
     contents = {name: text.encode() for name, text in texts.items()} | pictures
     for name, content in contents.items():
-        _write_whole(folder / name, content)
+        write_whole(folder / name, content)
     files = {name: folder / name for name in contents}
     return Evaluation(evaluation.rows, summary, facts, files)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one step.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_bytes(content)

@@ -54,7 +54,9 @@ class NoChoice:
 class NetworkSystem:
     """A bundle, shown crops that were cut out before: faces are not looked for again."""
 
-    def __init__(self, name: str, enhancer: EnhancesPrepared, *, sees: bool, label: str) -> None:
+    def __init__(
+        self, name: str, enhancer: EnhancesPrepared, *, sees: bool, label: str, fusion: str = ""
+    ) -> None:
         """Wrap an enhancer.
 
         Args:
@@ -62,10 +64,12 @@ class NetworkSystem:
             enhancer: What does the work.
             sees: Whether its network uses the mouth.
             label: Bundle and sha256, for the report.
+            fusion: How its network joins sound and lips.
         """
         self.name = name
         self.sees = sees
         self.label = label
+        self.fusion = fusion
         self._enhancer = enhancer
 
     def enhance(self, noisy: Waveform, mouth: MouthTrack | None) -> Waveform:
@@ -106,6 +110,10 @@ def open_networks(names: Sequence[str], device: str = "auto") -> list[NetworkSys
         bundle = load_bundle(name)
         enhancer = Enhancer(bundle, device=device, speaker=NoChoice())
         title = bundle.spec.name if "/" not in name else Path(name).name
-        sees = bundle.module.sees
-        systems.append(NetworkSystem(title, enhancer, sees=sees, label=bundle.label))
+        net = bundle.module
+        systems.append(
+            NetworkSystem(
+                title, enhancer, sees=net.sees, label=bundle.label, fusion=net.config.fusion
+            )
+        )
     return systems

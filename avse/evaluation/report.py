@@ -1,13 +1,11 @@
 """The tables as Markdown and rich, and one self-contained HTML page."""
 
-import base64
-import html
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
+from avse.evaluation.pages import N_TEXT, TableParts, html_page, markdown_page
 from avse.evaluation.significance import Mean
 from avse.evaluation.summary import Line, Summary
 
@@ -20,13 +18,6 @@ FURTHER_METRICS = {
     "dnsmos_bak": ("DNSMOS background", 2),
 }
 COLUMNS = ("split", "condition", "system", "lips", "pairs", "bad")
-N_TEXT = 4
-
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em}
-table{border-collapse:collapse;margin:1em 0;font-size:13px}td,th{border-bottom:1px solid #ddd;
-padding:3px 9px;text-align:right;white-space:nowrap}td.t,th.t{text-align:left}th{background:#f2f4f7}
-div.w{overflow-x:auto}
-img{max-width:100%}dt{font-weight:600}dd{margin:0 0 .3em 1.5em;overflow-wrap:anywhere}"""
 
 
 def main_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
@@ -116,11 +107,7 @@ def reasons_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
 
 def markdown(summary: Summary, facts: dict[str, Any]) -> str:
     """All tables as Markdown, with how they came about."""
-    parts = ["# Evaluation", *(f"- {key}: {_text(value)}" for key, value in facts.items())]
-    for title, (header, cells) in _tables(summary).items():
-        if cells:
-            parts += ["", f"## {title}", "", _markdown_table(header, cells)]
-    return "\n".join(parts) + "\n"
+    return markdown_page("Evaluation", _tables(summary), facts)
 
 
 def rich_table(summary: Summary, title: str = "Evaluation") -> Table:
@@ -136,17 +123,10 @@ def rich_table(summary: Summary, title: str = "Evaluation") -> Table:
 
 def page(summary: Summary, facts: dict[str, Any], pictures: dict[str, bytes]) -> str:
     """One HTML file with everything in it: facts, tables and pictures; nothing is loaded."""
-    known = "".join(f"<dt>{_safe(k)}</dt><dd>{_safe(_text(v))}</dd>" for k, v in facts.items())
-    images = "".join(_image(name, content) for name, content in pictures.items())
-    tables = _tables(summary)
-    first = next(iter(tables))
-    sections = [_section(title, *tables[title]) for title in tables if title != first]
-    body = [_section(first, *tables[first]), images, *sections, f"<h2>How</h2><dl>{known}</dl>"]
-    head = f'<meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style>'
-    return f"<!doctype html>{head}<h1>Evaluation</h1>{''.join(body)}\n"
+    return html_page("Evaluation", _tables(summary), pictures, facts)
 
 
-def _tables(summary: Summary) -> dict[str, tuple[list[str], list[list[str]]]]:
+def _tables(summary: Summary) -> dict[str, TableParts]:
     return {
         "Systems": main_table(summary),
         "Further measures": further_table(summary),
@@ -154,38 +134,6 @@ def _tables(summary: Summary) -> dict[str, tuple[list[str], list[list[str]]]]:
         "Groups": groups_table(summary),
         "Pairs without a score": reasons_table(summary),
     }
-
-
-def _markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *cells]
-    return "\n".join("| " + " | ".join(c.replace("|", "/") for c in line) + " |" for line in lines)
-
-
-def _section(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    if not cells:
-        return ""
-    head = "".join(_tagged("th", index, name) for index, name in enumerate(header))
-    rows = ["".join(_tagged("td", i, text) for i, text in enumerate(row)) for row in cells]
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<h2>{_safe(title)}</h2><div class='w'><table><tr>{head}</tr>{body}</table></div>"
-
-
-def _tagged(tag: str, index: int, text: str) -> str:
-    kind = ' class="t"' if index < N_TEXT else ""
-    return f"<{tag}{kind}>{_safe(text)}</{tag}>"
-
-
-def _image(name: str, content: bytes) -> str:
-    encoded = base64.b64encode(content).decode()
-    return f'<h3>{_safe(name)}</h3><img alt="{_safe(name)}" src="data:image/png;base64,{encoded}">'
-
-
-def _safe(text: str) -> str:
-    return html.escape(text)
-
-
-def _text(value: Any) -> str:
-    return ", ".join(str(v) for v in value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _number(value: float, digits: int) -> str:
