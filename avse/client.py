@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -13,6 +13,8 @@ import httpx
 
 FINAL = ("succeeded", "failed", "canceled")
 PATIENCE_S = 30.0
+# A recognition head that is being loaded is waited for.
+_PATIENT = {"Prefer": "wait=60"}
 _TIMEOUT = httpx.Timeout(30.0, read=180.0, write=180.0)
 
 JobView = dict[str, Any]
@@ -99,6 +101,10 @@ class Client:
         """Who is in the picture: tracks with `id, start, end, bbox, score, speaking_score`."""
         return list(self._upload("/v1/faces", clip, options).json()["tracks"])
 
+    def recognise(self, kind: str, clip: Path | str, **options: object) -> dict[str, Any]:
+        """The `gestures` or `actions` of a short clip; `skeleton=Path(...)` is sent as a file."""
+        return dict(self._upload(f"/v1/{kind}", clip, options).json())
+
     def models(self) -> list[dict[str, Any]]:
         """The models of the server and their states."""
         return list(self._call("GET", "/v1/models").json()["items"])
@@ -170,10 +176,8 @@ class Client:
         options: Mapping[str, object],
         on_upload: OnUpload | None = None,
     ) -> httpx.Response:
-        fields = {name: str(value) for name, value in options.items() if value is not None}
-        with _Counted(Path(clip), on_upload) as content:
-            name = Path(clip).name.encode(errors="replace").decode()
-            return self._call("POST", path, data=fields, files={"file": (name, content)})
+        with _form(Path(clip), options, on_upload) as parts:
+            return self._call("POST", path, headers=_PATIENT, **parts)
 
     def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         try:
@@ -190,6 +194,25 @@ class Client:
                 yield _checked(answer)
         except httpx.HTTPError as error:
             raise _unreachable(error) from error
+
+
+@contextmanager
+def _form(
+    clip: Path, options: Mapping[str, object], on_upload: OnUpload | None
+) -> Iterator[dict[str, Any]]:
+    """Fields and open files of a form; an option that is a path is a file too."""
+    given = {name: value for name, value in options.items() if value is not None}
+    paths = {name: value for name, value in given.items() if isinstance(value, Path)}
+    fields = {name: str(value) for name, value in given.items() if name not in paths}
+    with ExitStack() as stack:
+        files = {"file": (_sendable(clip), stack.enter_context(_Counted(clip, on_upload)))}
+        for name, path in paths.items():
+            files[name] = (_sendable(path), stack.enter_context(_Counted(path, None)))
+        yield {"data": fields, "files": files}
+
+
+def _sendable(path: Path) -> str:
+    return path.name.encode(errors="replace").decode()
 
 
 class _Counted(FileIO):

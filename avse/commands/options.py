@@ -1,5 +1,6 @@
 """Options that several commands share, word for word."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -19,3 +20,27 @@ Weights = Annotated[
     str | None, typer.Option(help="Name or folder of the weights; see `avse models`.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Head = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Which head, if not the usual one.")
+]
+TopK = Annotated[int, typer.Option("--top-k", min=1, max=100, help="Labels told for each segment.")]
+WindowS = Annotated[
+    float | None,
+    typer.Option(
+        "--window", metavar="SECONDS", min=0.2, max=60, help="Seen at a time. Default: the head's."
+    ),
+]
+StrideS = Annotated[
+    float | None,
+    typer.Option(
+        "--stride", metavar="SECONDS", min=0.1, max=60, help="Between windows. Default: the head's."
+    ),
+]
+Threshold = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Segments that score less are left out.")
+]
+Skeleton = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Joints [T, J, 3] in metres, .npy or .npz."),
+]
+IsJson = Annotated[bool, typer.Option("--json", help="As the HTTP interface answers.")]

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avse.commands.console import Bars, check_output, say
-from avse.commands.options import Mode, Strength
+from avse.commands.options import (
+    Head,
+    IsJson,
+    Mode,
+    Skeleton,
+    Strength,
+    StrideS,
+    Threshold,
+    TopK,
+    WindowS,
+)
+from avse.commands.segments import show_segments
 
 if TYPE_CHECKING:
     from avse.client import Client, JobView
@@ -28,17 +39,19 @@ STAGES = {
 remote_app = typer.Typer(help="Let a server do the work.", no_args_is_help=True)
 
 
-@remote_app.callback()
-def _remote() -> None:
-    """Keep `enhance` a command of its own, though it is the only one."""
+Server = Annotated[
+    str, typer.Option("--server", "-s", metavar="URL", help="Such as http://localhost:8000.")
+]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY|@FILE", help="API key, or @ and a file that holds it.")
+]
+Pictures = Annotated[Path, typer.Argument(help="Any file with pictures that the server reads.")]
 
 
 @remote_app.command()
 def enhance(
     clip: Annotated[Path, typer.Argument(help="Any file with sound that the server reads.")],
-    server: Annotated[
-        str, typer.Option("--server", "-s", metavar="URL", help="Such as http://localhost:8000.")
-    ],
+    server: Server,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,15 +66,11 @@ def enhance(
     ] = "auto",
     mode: Mode = "auto",
     strength: Strength = 1.0,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY|@FILE", help="API key, or @ and a file that holds it."),
-    ] = None,
+    key: Key = None,
 ) -> None:  # fmt: skip
     """Send a clip to a server and fetch the voice."""
     out = check_output(output or Path(f"{clip.stem}.enhanced.wav"), OUTPUTS, clip)
-    if not clip.is_file():
-        raise typer.BadParameter(f"{clip}: expected a file, found none")
+    _check_there(clip)
     wanted = {
         "face": face,
         "mode": mode,
@@ -76,6 +85,78 @@ def enhance(
     say(_summary(job, out))
     for warning in job["warnings"]:
         typer.echo(f"avse: {warning}", err=True)
+
+
+@remote_app.command()
+def gestures(
+    clip: Pictures,
+    server: Server,
+    model: Head = None,
+    top_k: TopK = 5,
+    window_s: WindowS = None,
+    stride_s: StrideS = None,
+    threshold: Threshold = 0.0,
+    is_json: IsJson = False,
+    key: Key = None,
+) -> None:
+    """Send a clip to a server and print the hand gestures it sees."""
+    wanted = _choices("gestures", model, top_k, window_s, stride_s, threshold)
+    _recognise(clip, server, key, wanted, is_json)
+
+
+@remote_app.command()
+def actions(
+    clip: Pictures,
+    server: Server,
+    skeleton: Skeleton = None,
+    model: Head = None,
+    top_k: TopK = 5,
+    window_s: WindowS = None,
+    stride_s: StrideS = None,
+    threshold: Threshold = 0.0,
+    is_json: IsJson = False,
+    key: Key = None,
+) -> None:
+    """Send a clip to a server and print the actions it sees."""
+    if skeleton is not None:
+        _check_there(skeleton)
+    wanted = _choices("actions", model, top_k, window_s, stride_s, threshold)
+    _recognise(clip, server, key, {**wanted, "skeleton": skeleton}, is_json)
+
+
+def _choices(
+    kind: str,
+    model: str | None,
+    top_k: int,
+    window_s: float | None,
+    stride_s: float | None,
+    threshold: float,
+) -> dict[str, Any]:
+    """The form fields of a recognition."""
+    return {
+        "kind": kind,
+        "model": model,
+        "top_k": top_k,
+        "window_s": window_s,
+        "stride_s": stride_s,
+        "threshold": threshold,
+    }
+
+
+def _recognise(
+    clip: Path, server: str, key: str | None, wanted: dict[str, Any], is_json: bool
+) -> None:
+    """As a job: clips may be long, and the server may have to load its head first."""
+    _check_there(clip)
+    with _connected(server, key) as client, Bars() as bars:
+        job = _carried_out(client, clip, wanted, bars)
+        client.delete(job["id"])
+    show_segments(job["result"], is_json=is_json)
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise typer.BadParameter(f"{path}: expected a file, found none")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The client and `avse remote enhance` against a service in a few lines (httpx.MockTransport)."""
 
 import inspect
+import json
 
 import httpx
 import pytest
@@ -17,6 +18,15 @@ REPORT = {"path": "mixed", "reason": "face_lost", "face_s": 2.0, "duration_s": 3
 DONE = {
     **JOB, "status": "succeeded", "progress": 1.0, "warnings": ["the picture was mended"],
     "result": {"report": REPORT},
+}  # fmt: skip
+FOUND = {
+    "model": "hands", "duration": 2.5, "streams": ["depth", "flow"], "notes": ["no skeleton"],
+    "segments": [
+        {
+            "start": 0.5, "end": 2.0, "label": "wave", "score": 0.75,
+            "top_k": [{"label": "wave", "score": 0.75}, {"label": "clap", "score": 0.2}],
+        }
+    ],
 }  # fmt: skip
 EVENTS = (
     'event: progress\ndata: {"stage": null, "progress": 0.0, "queue_position": 0}\n\n'
@@ -56,6 +66,7 @@ class Service:
             headers = {"AVSE-Mode": "audio_only", "AVSE-Fallback-Reason": "no_face"}
             return httpx.Response(200, content=b"RIFFvoice", headers=headers)
         lists = {"/v1/faces": {"tracks": [{"id": 0}]}, "/v1/models": {"items": [{"id": "m"}]}}
+        lists["/v1/actions"] = FOUND
         if path in lists:
             return httpx.Response(200, json=lists[path])
         if path.endswith("/events"):
@@ -136,6 +147,17 @@ def test_other_calls(client, service, clip):
     assert service.asked[-1] == "POST /v1/jobs/job_1/cancel"
 
 
+def test_recognition_in_one_call(client, service, clip, tmp_path):
+    joints = tmp_path / "joints.npy"
+    joints.write_bytes(b"joints of a body")
+    assert client.recognise("actions", clip, top_k=2, window_s=None, skeleton=joints) == FOUND
+    assert service.headers[0]["Prefer"] == "wait=60"
+    assert b'name="top_k"\r\n\r\n2' in service.bodies[0]
+    assert b'name="skeleton"; filename="joints.npy"' in service.bodies[0]
+    assert b"joints of a body" in service.bodies[0]
+    assert b"window_s" not in service.bodies[0]
+
+
 def test_a_problem_becomes_an_error_with_its_code(client, service, clip):
     service.refusal = problem(422, "no_audio")
     with pytest.raises(ServerError, match="it is no_audio") as caught:
@@ -185,10 +207,10 @@ def remote(service, monkeypatch, tmp_path, clip):
     folder.mkdir()
     monkeypatch.chdir(folder)
 
-    def enhance(*more: str) -> int:
-        return run(["remote", "enhance", str(clip), "--server", "http://server", *more])
+    def call(*more: str, command: str = "enhance") -> int:
+        return run(["remote", command, str(clip), "--server", "http://server", *more])
 
-    return enhance
+    return call
 
 
 def test_remote_enhance_writes_and_says_so(remote, service, tmp_path, capsys):
@@ -249,6 +271,30 @@ def test_usage_errors_are_exit_2_and_ask_nothing(remote, service, more):
 def test_a_clip_that_is_not_there_is_exit_2(remote, capsys):
     assert run(["remote", "enhance", "nothing.mp4", "-s", "http://server"]) == 2
     assert "nothing.mp4" in capsys.readouterr().err
+
+
+def test_remote_recognition_prints_segments_and_leaves_no_job(remote, service, tmp_path, capsys):
+    service.jobs = [{**JOB, "status": "succeeded", "result": FOUND}]
+    assert remote("--top-k", "2", "--threshold", "0.5", command="gestures") == 0
+    said = capsys.readouterr()
+    assert "no skeleton" in said.err
+    for word in ("wave", "0.50 s", "2.00 s", "0.75", "clap 0.20", "depth and flow"):
+        assert word in said.out
+    assert b'name="kind"\r\n\r\ngestures' in service.bodies[0]
+    assert b'name="threshold"\r\n\r\n0.5' in service.bodies[0]
+    assert b"window_s" not in service.bodies[0]
+    assert service.asked[-1] == "DELETE /v1/jobs/job_1"
+
+
+def test_remote_actions_as_json_with_a_skeleton(remote, service, tmp_path, capsys):
+    service.jobs = [{**JOB, "status": "succeeded", "result": FOUND}]
+    (tmp_path / "joints.npy").write_bytes(b"joints")
+    more = ("--json", "--skeleton", str(tmp_path / "joints.npy"), "--window", "2")
+    assert remote(*more, command="actions") == 0
+    assert json.loads(capsys.readouterr().out) == FOUND
+    assert b'name="skeleton"; filename="joints.npy"' in service.bodies[0]
+    assert remote("--skeleton", "nowhere.npy", command="actions") == 2
+    assert remote("--top-k", "0", command="gestures") == 2
 
 
 def test_ctrl_c_stops_the_job_on_the_server(remote, service, monkeypatch):
