@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avse.commands.console import Bars, say
+from avse.commands.train_digits import train_digits
+from avse.commands.train_heads import train_action, train_gesture
 
 if TYPE_CHECKING:
     from avse.training.recipe import RecipeConfig
@@ -37,6 +39,9 @@ SetOption = Annotated[
 ]
 
 train_app = typer.Typer(help="Train the networks on a folder of recordings.", rich_markup_mode=None)
+train_app.command("gesture")(train_gesture)
+train_app.command("action")(train_action)
+train_app.command("digits")(train_digits)
 
 
 @train_app.callback(invoke_without_command=True)

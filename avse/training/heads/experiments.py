@@ -1,0 +1,317 @@
+"""Rows of the tables: which towers, which fusion, which side of the split; runs kept on disk."""
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avse.training.heads.features import FeatureConfig
+from avse.training.heads.training import (
+    Head,
+    HeadTraining,
+    Material,
+    Part,
+    Scores,
+    score_head,
+    train_head,
+)
+from avse.training.run_folder import code_version
+from models.action import SKELETON, ActionConfig, ActionHead
+from models.fusion.search import MfasSearch
+from models.gesture import GestureConfig, GestureHead
+from models.i3d import INCEPTIONS, STAGES
+from preprocessing.types import Progress, no_progress
+
+log = logging.getLogger(__name__)
+
+ACTION_POINTS = (("4f", "conv5"), ("5b", "conv6"), ("5c", "fc7"))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Who trains and who is scored.
+
+    Attributes:
+        name: Folder of its runs.
+        train: Subjects.
+        scored: Subjects; never among `train`.
+    """
+
+    name: str
+    train: tuple[int, ...]
+    scored: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Keep the sides apart.
+
+        Raises:
+            ValueError: A subject stands on both sides.
+        """
+        if both := set(self.train) & set(self.scored):
+            raise ValueError(f"split {self.name}: subjects {sorted(both)} train and are scored")
+
+
+CHOICE = Split("choice", (1, 3, 5), (7,))
+"""Every setting was chosen here: a training subject is held out."""
+
+TEST = Split("test", (1, 3, 5, 7), (2, 4, 6, 8))
+"""The standard split; its scored side decided nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsConfig:
+    """All settings of the heads' trainings.
+
+    Attributes:
+        features: What the frozen stem is asked.
+        depth: Training of the depth tower alone.
+        flow: Of the flow tower alone.
+        skeleton: Of the skeleton's tower alone.
+        fusion: Of towers and fusion together, which begins with the towers' weights.
+        shares_to: Stage up to which the streams have one stem; None: one each.
+        width: Multiplies the channels of I3D; below 1 there are no published weights.
+        skeleton_width: Multiplies those of HCN.
+        n_joints: Of a skeleton.
+        dropout: Before I3D's classifier.
+        skeleton_dropout: In HCN.
+        search: Of the layers of an MFAS-style fusion.
+        n_search_steps: Training of each of its candidates.
+        seeds: Of the tables; a bundle has the first.
+        n_threads: Of the trainings.
+    """
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    depth: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=20))
+    flow: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=20))
+    skeleton: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=100))
+    fusion: HeadTraining = field(default_factory=HeadTraining)
+    shares_to: str | None = "4f"
+    width: float = 1.0
+    skeleton_width: float = 1.0
+    n_joints: int = 20
+    dropout: float = 0.5
+    skeleton_dropout: float = 0.5
+    search: MfasSearch = field(default_factory=lambda: MfasSearch(3, 2, 6))
+    n_search_steps: int = 300
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    n_threads: int = 1
+
+    def of_stream(self, stream: str) -> HeadTraining:
+        """How the tower of a stream is trained alone.
+
+        Raises:
+            ValueError: Nothing is said about that stream.
+        """
+        known = {"depth": self.depth, "flow": self.flow, SKELETON: self.skeleton}
+        if stream not in known:
+            raise ValueError(f"stream: expected one of {sorted(known)}, found {stream!r}")
+        return known[stream]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fusion between the towers of a head.
+
+    Attributes:
+        head: `action` or `gesture`.
+        name: In the table.
+        fusion: Key of `models.fusion.FUSIONS`.
+        settings: Of the fusion.
+        n_points: Gesture: fused after the last so many inception modules; 0 fuses late.
+        is_trained: False joins the towers as they are (late fusion needs nothing more).
+        training: Settings of `HeadTraining` that differ for this row.
+    """
+
+    head: str
+    name: str
+    fusion: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    n_points: int = 3
+    is_trained: bool = True
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """In the order of the fusion."""
+        return ("depth", SKELETON) if self.head == "action" else ("depth", "flow")
+
+    @property
+    def stage(self) -> str:
+        """The cached stage that this row starts from."""
+        first = INCEPTIONS[-max(1, self.n_points)] if self.head == "gesture" else "4f"
+        return "4f" if STAGES.index(first) >= STAGES.index("4f") else "4c"
+
+
+class Bench:
+    """Trains towers and rows of one split and keeps what came out.
+
+    Towers go to `<folder>/<split>/towers/<stream>_<seed>.pt`, scores to
+    `<folder>/<split>/<head>-<row>-<seed>.json`. What is there is not computed again.
+    """
+
+    def __init__(
+        self, folder: Path, material: Material, config: HeadsConfig, split: Split, stem: Head
+    ) -> None:
+        """Open the folder.
+
+        Args:
+            folder: Of all splits.
+            material: Features, skeletons, labels.
+            config: All settings.
+            split: Who trains and who is scored.
+            stem: A gesture head whose towers have the stem's weights, of every picture stream.
+        """
+        self.folder = folder / split.name
+        self.material, self.config, self.split = material, config, split
+        self._stem = stem.video.state_dict()
+        (self.folder / "towers").mkdir(parents=True, exist_ok=True)
+
+    def clips(self, is_train: bool) -> tuple[int, ...]:
+        """Indices of one side."""
+        side = self.split.train if is_train else self.split.scored
+        return tuple(self.material.recordings.of_subjects(side))
+
+    def tower(self, stream: str, seed: int, progress: Progress = no_progress) -> dict[str, Any]:
+        """Weights of a tower trained alone, by their keys in a head; trained at the first call."""
+        path = self.folder / "towers" / f"{stream}_{seed}.pt"
+        if path.is_file():
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+            return state
+        kind = "action" if stream == SKELETON else "gesture"
+        row = Row(kind, f"{stream} alone", "late", n_points=0)
+        head = self.fresh_head(row, seed)
+        self._train(head, row, (stream,), self.config.of_stream(stream), seed, progress)
+        scores = self._score(head, row, (stream,))
+        prefixes = ("skeleton.",) if stream == SKELETON else tower_prefixes(stream)
+        state = {k: v for k, v in head.state_dict().items() if k.startswith(prefixes)}
+        self._keep(f"{stream}-alone-{seed}", scores, {"name": f"{stream} alone", "seed": seed})
+        torch.save(state, path)
+        return state
+
+    def alone(self, stream: str, seed: int, progress: Progress = no_progress) -> dict[str, Any]:
+        """Scores of a tower trained alone."""
+        self.tower(stream, seed, progress)
+        return _read(self.folder / f"{stream}-alone-{seed}.json")
+
+    def row(self, row: Row, seed: int, progress: Progress = no_progress) -> dict[str, Any]:
+        """Scores of a row; trained at the first call."""
+        key = f"{row.head}-{row.name}-{seed}".replace(" ", "_")
+        path = self.folder / f"{key}.json"
+        if path.is_file():
+            return _read(path)
+        started = time.monotonic()
+        head = self.trained_row(row, seed, progress)
+        scores = self._score(head, row, row.streams)
+        described = asdict(row) | {"seed": seed, "seconds": round(time.monotonic() - started, 1)}
+        return self._keep(key, scores, described)
+
+    def trained_row(self, row: Row, seed: int, progress: Progress = no_progress) -> Head:
+        """The head of a row: the towers of that seed, joined and trained on."""
+        head = self.fresh_head(row, seed)
+        state = head.state_dict()
+        for stream in row.streams:
+            tower = self.tower(stream, seed, progress)
+            state.update({k: v for k, v in tower.items() if k in state})
+        head.load_state_dict(state)
+        if row.is_trained:
+            training = replace(self.config.fusion, **row.training)
+            self._train(head, row, row.streams, training, seed, progress)
+        return head
+
+    def fresh_head(self, row: Row, seed: int) -> Head:
+        """Fresh fusion, classifiers and HCN, by the seed; I3D with the stem's weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 + seed)
+            head = make_head(row, len(self.material.recordings.labels), self.config)
+        own = head.video.state_dict()
+        known = {k: v for k, v in self._stem.items() if k in own and ".classifier." not in k}
+        head.video.load_state_dict(own | known)
+        return head
+
+    def _train(
+        self,
+        head: Head,
+        row: Row,
+        streams: tuple[str, ...],
+        training: HeadTraining,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        part = Part(streams, row.stage, self.clips(is_train=True))
+        name = f"{row.name} {seed}"
+
+        def after_epoch(epoch: int, figures: dict[str, float]) -> None:
+            progress(name, epoch, training.n_epochs)
+            log.info("%s: epoch %d, loss %.3f, %.1f s", name, epoch, *figures.values())
+
+        train_head(head, self.material, part, training, seed, after_epoch)
+
+    def _score(self, head: Head, row: Row, streams: tuple[str, ...]) -> Scores:
+        return score_head(head, self.material, Part(streams, row.stage, self.clips(is_train=False)))
+
+    def _keep(self, key: str, scores: Scores, described: dict[str, Any]) -> dict[str, Any]:
+        result = described | {
+            "split": asdict(self.split),
+            "commit": code_version(),
+            "accuracy": {name: round(scores.accuracy(name), 2) for name in scores.correct},
+            "loss": round(scores.loss, 4),
+            "correct": dict(scores.correct),
+        }
+        path = self.folder / f"{key}.json"
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        partial.replace(path)
+        log.info("%s: %s", key, result["accuracy"])
+        return _read(path)
+
+
+def make_head(row: Row, n_classes: int, config: HeadsConfig) -> Head:
+    """A head with fresh weights.
+
+    Raises:
+        ValueError: The row's head, fusion or a setting is unknown.
+    """
+    if row.head == "action":
+        return ActionHead(
+            ActionConfig(
+                n_classes,
+                fuses_at=ACTION_POINTS,
+                fusion=row.fusion,
+                fusion_settings=row.settings,
+                n_joints=config.n_joints,
+                n_skeleton_frames=config.features.window.n_skeleton_frames,
+                shares_to=config.shares_to,
+                width=config.width,
+                skeleton_width=config.skeleton_width,
+                dropout=config.dropout,
+                skeleton_dropout=config.skeleton_dropout,
+            )
+        )
+    if row.head != "gesture":
+        raise ValueError(f"head: expected action or gesture, found {row.head!r}")
+    return GestureHead(
+        GestureConfig(
+            n_classes,
+            fuses_at=INCEPTIONS[-max(1, row.n_points) :],
+            fusion=row.fusion,
+            fusion_settings=row.settings,
+            shares_to=config.shares_to,
+            width=config.width,
+            dropout=config.dropout,
+        )
+    )
+
+
+def tower_prefixes(stream: str) -> tuple[str, ...]:
+    """Beginnings of the keys of a picture tower's own trained weights."""
+    parts = ("stages.5b", "stages.5c", "classifier")
+    return tuple(f"video.towers.{stream}.{part}." for part in parts)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return kept

@@ -1,0 +1,227 @@
+"""The papers' tables on UTD-MHAD: rows, runs, intervals, markdown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avse.training.heads.experiments import Bench, Row
+from models.action import SKELETON
+from preprocessing.types import Progress, no_progress
+
+N_RESAMPLES = 2000
+BASELINE = "late"
+
+ACTION_ROWS = (
+    Row("action", BASELINE, "late", is_trained=False),
+    Row("action", "late, trained on", "late"),
+    Row("action", "SE", "se"),
+    Row("action", "GMU", "gmu"),
+    Row("action", "CentralNet", "centralnet"),
+    Row("action", "MFAS-style", "mfas"),
+    Row("action", "MSAF", "msaf"),
+    Row("action", "MMTM", "mmtm"),
+    Row("action", "MMTM, code form", "mmtm-code"),
+)
+"""Table (a): the paper's table 4."""
+
+GESTURE_ROWS = (
+    Row("gesture", BASELINE, "late", n_points=0, is_trained=False),
+    Row("gesture", "late, trained on", "late", n_points=0),
+    Row("gesture", "MMTM x 6", "mmtm", n_points=6),
+)
+"""Table (b): the paper's tables 1 and 2."""
+
+FIGURE_ROWS = (
+    Row("gesture", "late, trained on", "late", n_points=0),
+    *(Row("gesture", f"MMTM x {n}", "mmtm", n_points=n) for n in (2, 4, 6)),
+)
+"""Figure 6: accuracy over the number of MMTMs."""
+
+TABLES: dict[str, tuple[Row, ...]] = {
+    "action": ACTION_ROWS,
+    "gesture": GESTURE_ROWS,
+    "figure6": FIGURE_ROWS,
+}
+TITLES = {
+    "action": "Action: depth and skeleton",
+    "gesture": "Gesture: depth and flow",
+    "figure6": "Accuracy over the number of MMTMs (gesture)",
+}
+STREAMS = {
+    "action": ("depth", SKELETON),
+    "gesture": ("depth", "flow"),
+    "figure6": ("depth", "flow"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Percent with a 95 % interval over seeds and clips together.
+
+    Attributes:
+        mean: Over seeds and clips.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """E.g. `83.7 (80.1 to 86.9)`."""
+        return f"{self.mean:.1f} ({self.low:.1f} to {self.high:.1f})"
+
+    @property
+    def signed(self) -> str:
+        """E.g. `+2.1 (-0.3 to +4.4)`."""
+        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One line of a table.
+
+    Attributes:
+        name: Of the row.
+        seeds: Which ran.
+        outputs: Accuracy of `joint` and of each stream.
+        gain: Joint accuracy less that of late fusion of the same towers, paired.
+        subjects: Joint accuracy of each scored subject.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    outputs: Mapping[str, Figure]
+    gain: Figure | None
+    subjects: Mapping[int, float]
+
+
+def rows_of(name: str, searched: Mapping[str, dict[str, Any]]) -> list[Row]:
+    """Rows of a table, late fusion of the towers first.
+
+    Args:
+        name: Of the table.
+        searched: Settings found by a search, by fusion.
+
+    Raises:
+        KeyError: There is no table of that name.
+    """
+    rows = TABLES[name]
+    if all(row.name != BASELINE for row in rows):
+        rows = (Row(rows[0].head, BASELINE, "late", n_points=0, is_trained=False), *rows)
+    return [replace(row, settings=searched.get(row.fusion, row.settings)) for row in rows]
+
+
+def run_table(
+    bench: Bench,
+    name: str,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    progress: Progress = no_progress,
+) -> list[TableRow]:
+    """Run what is missing of a table, seed by seed, and sum it up."""
+    results: dict[str, dict[int, dict[str, Any]]] = {}
+    n_done = 0
+    for seed in seeds:
+        for stream in STREAMS[name]:
+            results.setdefault(stream, {})[seed] = bench.alone(stream, seed, progress)
+        for row in rows:
+            results.setdefault(row.name, {})[seed] = bench.row(row, seed, progress)
+            n_done += 1
+            progress("rows", n_done, len(seeds) * len(rows))
+    return summarise(results, _subjects(bench))
+
+
+def summarise(
+    results: Mapping[str, Mapping[int, Mapping[str, Any]]], subjects: Sequence[int]
+) -> list[TableRow]:
+    """Lines of a table.
+
+    Args:
+        results: A run's JSON by row and seed.
+        subjects: Who acts in each scored clip.
+    """
+    rows = []
+    for name, runs in results.items():
+        names = next(iter(runs.values()))["correct"]
+        outputs = {output: interval(_matrix(runs, output)) for output in names}
+        gain = None
+        late = results.get(BASELINE, {})
+        shared = sorted(set(late) & set(runs))
+        if shared and name != BASELINE:
+            ours = _matrix({s: runs[s] for s in shared}, "joint")
+            theirs = _matrix({s: late[s] for s in shared}, "joint")
+            gain = interval(ours - theirs)
+        rows.append(TableRow(name, tuple(sorted(runs)), outputs, gain, _by_subject(runs, subjects)))
+    return rows
+
+
+def interval(correct: NDArray[np.float64], seed: int = 0) -> Figure:
+    """Percent of `[seeds, clips]` with its bootstrap interval: seeds and clips are drawn anew."""
+    rng = np.random.default_rng(seed)
+    n_seeds, n_clips = correct.shape
+    means = np.empty(N_RESAMPLES)
+    for i in range(N_RESAMPLES):
+        drawn = correct[rng.integers(n_seeds, size=n_seeds)]
+        means[i] = drawn[:, rng.integers(n_clips, size=n_clips)].mean()
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Figure(float(100 * correct.mean()), float(100 * low), float(100 * high))
+
+
+def to_markdown(name: str, rows: Sequence[TableRow]) -> str:
+    """A table in markdown."""
+    streams = STREAMS[name]
+    header = ["", *(f"{stream} stream" for stream in streams), "together", "gain on late", "seeds"]
+    lines = [_line(header), _line(["---"] * len(header))]
+    for row in rows:
+        cells = [str(row.outputs.get(output, "")) for output in (*streams, "joint")]
+        gain = "" if row.gain is None else row.gain.signed
+        lines.append(_line([row.name, *cells, gain, str(len(row.seeds))]))
+    return "\n".join(lines) + "\n"
+
+
+def save_table(folder: Path, name: str, rows: Sequence[TableRow]) -> None:
+    """Write `<name>.json` and `<name>.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(row) for row in rows], indent=2) + "\n"
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    (folder / f"{name}.md").write_text(to_markdown(name, rows), encoding="utf-8")
+
+
+def write_into(document: Path, name: str, rows: Sequence[TableRow]) -> None:
+    """Replace what stands between `<!-- table: NAME -->` and `<!-- end -->` in a document.
+
+    Raises:
+        ValueError: The document has no such place.
+    """
+    text = document.read_text(encoding="utf-8")
+    start, end = f"<!-- table: {name} -->\n", "<!-- end -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{document}: expected {start.strip()} and {end}, found none")
+    document.write_text(before + start + to_markdown(name, rows) + end + after, encoding="utf-8")
+
+
+def _matrix(runs: Mapping[int, Mapping[str, Any]], output: str) -> NDArray[np.float64]:
+    return np.array([runs[seed]["correct"][output] for seed in sorted(runs)], np.float64)
+
+
+def _by_subject(runs: Mapping[int, Mapping[str, Any]], subjects: Sequence[int]) -> dict[int, float]:
+    per_clip = _matrix(runs, "joint").mean(0)
+    who = np.asarray(subjects)
+    return {int(s): round(float(100 * per_clip[who == s].mean()), 1) for s in sorted(set(subjects))}
+
+
+def _subjects(bench: Bench) -> list[int]:
+    return [bench.material.recordings.clips[i].subject for i in bench.clips(is_train=False)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
