@@ -168,6 +168,7 @@ def test_a_grey_picture_gives_the_same_in_one_channel(weights: tuple[Path, str])
     towers = VideoTowers(("rgb", "depth", "flow"), I3DConfig(n_classes=2), shares_to="2c")
     start_towers(towers, state)
     grey = torch.rand(1, 1, 4, 16, 16)
+    towers.requires_grad_(False)
     seen = [
         towers.eval().run(name, grey.expand(-1, n, -1, -1, -1), None, "1a")
         for name, n in (("rgb", 3), ("depth", 1), ("flow", 2))

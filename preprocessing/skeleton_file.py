@@ -1,0 +1,65 @@
+"""Skeletons that somebody else recorded, from `.npy` and `.npz` files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.errors import MediaError
+from preprocessing.skeleton import COORDINATES
+
+MAX_METRES = 1000.0
+
+
+class SkeletonInvalid(MediaError):
+    """The file holds no skeleton that fits the head."""
+
+    code = "undecodable"
+
+
+def read_skeleton(path: Path, name: str, n_joints: int) -> NDArray[np.float32]:
+    """People `[T, P, J, 3]` in metres.
+
+    Args:
+        path: `.npy` or `.npz`, `[T, J, 3]` or `[T, P, J, 3]`; of several arrays in an archive the
+            one called `name` or `skeleton` is taken.
+        name: The clip's.
+        n_joints: Joints that the head knows.
+
+    Raises:
+        SkeletonInvalid: There is no such array, or its shape or numbers do not fit.
+    """
+    expected = f"a skeleton [T, {n_joints}, {COORDINATES}]"
+    try:
+        array = _load(path, name)
+    except (OSError, ValueError, EOFError) as error:
+        raise SkeletonInvalid(path, expected, str(error) or type(error).__name__) from error
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[2:] != (n_joints, COORDINATES) or 0 in array.shape:
+        raise SkeletonInvalid(path, expected, f"shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise SkeletonInvalid(path, expected, f"{array.dtype}")
+    people = array.astype(np.float32)
+    if not np.isfinite(people).all() or np.abs(people).max() > MAX_METRES:
+        raise SkeletonInvalid(path, "finite coordinates in metres", "others")
+    return people
+
+
+def _load(path: Path, name: str) -> NDArray[Any]:
+    """The array of a file.
+
+    Raises:
+        ValueError: An archive has none of that name.
+    """
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded as arrays:
+        names = list(arrays.files)
+        wanted = [n for n in (name, "skeleton") if n in names] or (names if len(names) == 1 else [])
+        if not wanted:
+            raise ValueError(f"{len(names)} arrays, none called {name} or skeleton")
+        chosen: NDArray[Any] = arrays[wanted[0]]
+        return chosen
