@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip
-from avse.training.lips import CROP_PX, n_usable, relit
+from avse.training.crop_augmentation import MILD, augmented
+from avse.training.lips import Window, crops_of, n_usable
 from models.visual_tower import VisualTower
 from preprocessing.types import Progress, no_progress
 
@@ -84,16 +85,10 @@ def _encode(tower: VisualTower, crops: NDArray[np.uint8]) -> NDArray[np.float16]
 def _variant(
     clip: CachedClip, n_frames: int, variant: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The centre crop, then jittered ones of which every other is flipped and all are relit."""
-    crops = clip.crops[:n_frames]
-    spare = crops.shape[1] - CROP_PX
-    top, left = (spare // 2, spare // 2) if variant == 0 else rng.integers(0, spare + 1, 2)
-    cut = crops[:, top : top + CROP_PX, left : left + CROP_PX]
+    """The centre crop, then varied ones."""
     if variant == 0:
-        return np.ascontiguousarray(cut)
-    if variant % 2:
-        cut = cut[:, :, ::-1]
-    return relit(cut, rng)
+        return crops_of(Window(clip, 0), n_frames)
+    return augmented(clip.crops[:n_frames], rng, MILD)
 
 
 def features_between(

@@ -13,15 +13,13 @@ from torch.nn import functional as F
 
 from avse.training.cache import CachedClip
 from avse.training.compute import CPU, Compute
+from avse.training.crop_augmentation import CROP_PX, CropAugmentation, Crops, augmented
 from avse.training.run_folder import RunFolder
-from avse.training.sounds import random_equaliser
+from avse.training.sounds import random_equaliser, random_room, stretched
 from models.lip_sync import LipSync, LipSyncConfig
 from preprocessing.spectral import StftConfig, log_mel, stft
 from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
 from preprocessing.types import Progress, no_progress
-
-CROP_PX = 112
-Crops = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,9 @@ class LipsConfig:
         big_speaker_share: Share of the batch for the speaker with the most clips.
         learning_rate: Peak of the one-cycle schedule.
         noise_share: Share of windows whose sound is disturbed by another one of the batch.
+        room_share: Share of windows whose sound is put in a made-up room.
+        tempo: Windows play this much faster or slower at most, lips and sound alike.
+        augmentation: Of the crops.
         seed: For weights, batches and augmentation.
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
@@ -53,6 +54,9 @@ class LipsConfig:
     big_speaker_share: float = 0.25
     learning_rate: float = 1.5e-3
     noise_share: float = 0.4
+    room_share: float = 0.15
+    tempo: float = 0.12
+    augmentation: CropAugmentation = field(default_factory=CropAugmentation)
     seed: int = 1
     log_every: int = 20
     save_every: int = 100
@@ -154,24 +158,26 @@ def n_usable(clip: CachedClip) -> int:
     return min(len(clip.crops), len(clip.samples) // SAMPLES_PER_VIDEO_FRAME)
 
 
-def crops_of(window: Window, n_frames: int, rng: np.random.Generator | None) -> Crops:
-    """Crops `[n_frames, 112, 112]`: the centre, or with `rng` a jittered, flipped, relit one."""
+def crops_of(window: Window, n_frames: int) -> Crops:
+    """The centres `[n_frames, 112, 112]` of the crops."""
     stretch = window.clip.crops[window.start_frame : window.start_frame + n_frames]
-    spare = stretch.shape[1] - CROP_PX
-    top, left = (spare // 2, spare // 2) if rng is None else rng.integers(0, spare + 1, 2)
-    cut = stretch[:, top : top + CROP_PX, left : left + CROP_PX]
-    if rng is None:
-        return cut
-    if rng.random() < 0.5:
-        cut = cut[:, :, ::-1]
-    return relit(cut, rng)
+    edge = (stretch.shape[1] - CROP_PX) // 2
+    return stretch[:, edge : edge + CROP_PX, edge : edge + CROP_PX]
 
 
-def relit(crops: Crops, rng: np.random.Generator) -> Crops:
-    """The same pictures in another light: contrast and brightness changed."""
-    lit = crops.astype(np.float32) * rng.uniform(0.7, 1.3) + rng.uniform(-25, 25)
-    pixels: Crops = np.clip(lit, 0, 255).astype(np.uint8)
-    return pixels
+def varied(
+    window: Window, config: LipsConfig, rng: np.random.Generator
+) -> tuple[Crops, NDArray[np.float32]]:
+    """Crops `[V, 112, 112]` and samples `[V * 640]` as another recording might have them."""
+    n_frames = config.n_frames
+    room = n_usable(window.clip) - window.start_frame
+    n_taken = min(room, round(n_frames * (1 + rng.uniform(-config.tempo, config.tempo))))
+    places = np.round(np.linspace(0, n_taken - 1, n_frames)).astype(int) + window.start_frame
+    crops = augmented(window.clip.crops[places], rng, config.augmentation)
+    samples = stretched(sound_of(window, n_taken), n_frames * SAMPLES_PER_VIDEO_FRAME)
+    if rng.random() < config.room_share:
+        samples = random_room(samples, rng)
+    return crops, random_equaliser(samples, rng, 4.0)
 
 
 def sound_of(window: Window, n_frames: int) -> NDArray[np.float32]:
@@ -195,11 +201,9 @@ def _step(
     compute: Compute,
 ) -> tuple[Tensor, float]:
     model.train()
-    n_frames = config.n_frames
-    crops = np.stack([crops_of(w, n_frames, rng) for w in windows])
-    sounds = np.stack([random_equaliser(sound_of(w, n_frames), rng, 4.0) for w in windows])
-    sounds = _disturbed(sounds, config.noise_share, rng)
-    pictures = torch.from_numpy(crops).to(compute.device)
+    pairs = [varied(window, config, rng) for window in windows]
+    pictures = torch.from_numpy(np.stack([crops for crops, _ in pairs])).to(compute.device)
+    sounds = _disturbed(np.stack([sound for _, sound in pairs]), config.noise_share, rng)
     loudness = sound_features(torch.from_numpy(sounds).to(compute.device))
     with compute.autocast():
         seen, heard = model.embed_video(pictures), model.embed_audio(loudness)
@@ -263,7 +267,7 @@ def match_figures(model: LipSync, clips: Sequence[CachedClip], n_frames: int) ->
 
 
 def _embed_crops(model: LipSync, windows: Sequence[Window], n_frames: int) -> Tensor:
-    crops = np.stack([crops_of(w, n_frames, None) for w in windows])
+    crops = np.stack([crops_of(w, n_frames) for w in windows])
     device = model.log_temperature.device
     return model.embed_video(torch.from_numpy(crops).to(device)).cpu()
 

@@ -12,8 +12,8 @@ from scipy import fft
 
 from avse.training.batch import Batch
 from avse.training.cache import CachedClip
+from avse.training.crop_augmentation import MILD, augmented
 from avse.training.features import LipFeatures, features_between, with_noise
-from avse.training.lips import Window, crops_of
 from avse.training.sounds import (
     Samples,
     Voice,
@@ -231,7 +231,7 @@ class MixtureMaker:
         n_frames = self.config.n_frames
         if self.clips is not None:
             start = int(rng.integers(0, len(features) - n_frames + 1))
-            crops = crops_of(Window(self.clips[index], start), n_frames, rng)
+            crops = augmented(self.clips[index].crops[start : start + n_frames], rng, MILD)
             shown = self.lips.visible(index)[start : start + n_frames].copy()
             lips = features[start : start + n_frames].astype(np.float32)
             return _Target(voice, self._samples(voice, start, n_frames), lips, shown, crops)

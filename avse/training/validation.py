@@ -58,7 +58,7 @@ def validation_set(
         rest = excerpt(others[int(rng.integers(len(others)))].samples, n_samples, rng)
         noisy = clean + rest * (level(clean) / max(level(rest), 1e-5))
         shown = lips.visible(int(index))
-        crops = crops_of(Window(clip, 0), len(features), None)
+        crops = crops_of(Window(clip, 0), len(features))
         for name, mixture in (("two_0db", noisy), ("clean", clean)):
             pair = _levelled(mixture, clean)
             items.append(
