@@ -14,9 +14,9 @@ from avse.training.heads.experiments import CHOICE, TEST, HeadsConfig, Row, Spli
 from avse.training.heads.features import FeatureConfig
 from avse.training.heads.recipe import HeadFolders, make_table, open_bench, train_heads
 from avse.training.heads.recordings import read_recordings
+from avse.training.heads.table_rows import Figure
 from avse.training.heads.tables import (
     ACTION_ROWS,
-    Figure,
     interval,
     summarise,
     to_markdown,
@@ -222,7 +222,9 @@ def test_late_fusion_of_towers_is_the_mean_of_their_logits(work: HeadFolders) ->
 def test_a_table_comes_out_whole(work: HeadFolders) -> None:
     rows = make_table("figure6", work, TINY, split=Split("quick", (1,), (2, 4)))
     assert [row.name for row in rows][-3:] == ["MMTM x 2", "MMTM x 4", "MMTM x 6"]
-    text = (work.work / "tables" / "quick" / "figure6.md").read_text(encoding="utf-8")
+    folder = work.work / "tables" / "quick"
+    assert (folder / "figure6.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / "figure6.md").read_text(encoding="utf-8")
     assert text.count("\n") == len(rows) + 2
     assert all(set(row.subjects) == {2, 4} for row in rows)
 
@@ -233,6 +235,14 @@ def test_every_fusion_of_the_action_table_trains(work: HeadFolders) -> None:
     kept = json.loads((work.work / "choice" / "mfas.json").read_text(encoding="utf-8"))
     assert kept[0]["score"] == max(trial["score"] for trial in kept)
     assert all(0 <= row.outputs["joint"].mean <= 100 for row in rows)
+
+
+def test_a_row_starts_from_the_deepest_stage_it_can() -> None:
+    row = Row("gesture", "MMTM x 4", "mmtm", n_points=4)
+    assert row.first_fused == "4e"
+    assert row.stage(("3a", "4c", "4f")) == "4c"
+    assert replace(row, n_points=2).stage(("4c", "4f")) == "4f"
+    assert replace(row, n_points=9).stage(("4c", "4f")) is None
 
 
 def test_intervals_hold_the_mean_and_shrink_with_clips() -> None:

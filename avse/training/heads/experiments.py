@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class HeadsConfig:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     depth: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=20))
     flow: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=20))
-    skeleton: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=100))
+    skeleton: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=80))
     fusion: HeadTraining = field(default_factory=HeadTraining)
     shares_to: str | None = "4f"
     width: float = 1.0
@@ -140,10 +141,15 @@ class Row:
         return ("depth", SKELETON) if self.head == "action" else ("depth", "flow")
 
     @property
-    def stage(self) -> str:
-        """The cached stage that this row starts from."""
-        first = INCEPTIONS[-max(1, self.n_points)] if self.head == "gesture" else "4f"
-        return "4f" if STAGES.index(first) >= STAGES.index("4f") else "4c"
+    def first_fused(self) -> str:
+        """The first stage of I3D after which the streams meet."""
+        return INCEPTIONS[-max(1, self.n_points)] if self.head == "gesture" else "4f"
+
+    def stage(self, cached: Sequence[str]) -> str | None:
+        """The deepest cached stage that this row can start from; None where there is none."""
+        latest = STAGES.index(self.first_fused)
+        usable = [stage for stage in cached if STAGES.index(stage) <= latest]
+        return max(usable, key=STAGES.index, default=None)
 
 
 class Bench:
@@ -241,7 +247,7 @@ class Bench:
         seed: int,
         progress: Progress,
     ) -> None:
-        part = Part(streams, row.stage, self.clips(is_train=True))
+        part = self._part(row, streams, is_train=True)
         name = f"{row.name} {seed}"
 
         def after_epoch(epoch: int, figures: dict[str, float]) -> None:
@@ -251,7 +257,14 @@ class Bench:
         train_head(head, self.material, part, training, seed, after_epoch)
 
     def _score(self, head: Head, row: Row, streams: tuple[str, ...]) -> Scores:
-        return score_head(head, self.material, Part(streams, row.stage, self.clips(is_train=False)))
+        return score_head(head, self.material, self._part(row, streams, is_train=False))
+
+    def _part(self, row: Row, streams: tuple[str, ...], *, is_train: bool) -> Part:
+        stage = row.stage(self.config.features.stages)
+        if stage is None:
+            cached = self.config.features.stages
+            raise ValueError(f"{row.name}: expected a stage up to {row.first_fused}, not {cached}")
+        return Part(streams, stage, self.clips(is_train=is_train))
 
     def _keep(self, key: str, scores: Scores, described: dict[str, Any]) -> dict[str, Any]:
         result = described | {

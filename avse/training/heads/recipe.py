@@ -21,7 +21,8 @@ from avse.training.heads.experiments import (
 )
 from avse.training.heads.features import cache_features
 from avse.training.heads.recordings import ActionRecordings, read_recordings
-from avse.training.heads.tables import TABLES, TableRow, rows_of, run_table, save_table
+from avse.training.heads.table_rows import TableRow
+from avse.training.heads.tables import TABLES, rows_of, run_table, save_table
 from avse.training.heads.training import Head, Material
 from avse.training.kinetics import BUNDLE_NAME, read_kinetics, start_towers
 from avse.training.run_folder import RunFolder, code_version
@@ -200,6 +201,12 @@ def make_table(
         choice = open_bench(folders, config, CHOICE, streams, progress)
         searched["mfas"] = choose_layers(choice, config.seeds[0], progress)
     bench = open_bench(folders, config, split, streams, progress)
-    rows = run_table(bench, name, rows_of(name, searched), config.seeds, progress)
+    rows = run_table(
+        bench,
+        name,
+        rows_of(name, searched, config.features.stages),
+        config.seeds,
+        progress,
+    )
     save_table(folders.work / "tables" / split.name, name, rows)
     return rows

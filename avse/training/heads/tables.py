@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avse.training.heads.experiments import Bench, Row
+from avse.training.heads.table_rows import Figure, TableRow, accuracy_chart
 from models.action import SKELETON
 from preprocessing.types import Progress, no_progress
 
@@ -38,9 +39,9 @@ GESTURE_ROWS = (
 
 FIGURE_ROWS = (
     Row("gesture", "late, trained on", "late", n_points=0),
-    *(Row("gesture", f"MMTM x {n}", "mmtm", n_points=n) for n in (2, 4, 6)),
+    *(Row("gesture", f"MMTM x {n}", "mmtm", n_points=n) for n in (2, 4, 6, 9)),
 )
-"""Figure 6: accuracy over the number of MMTMs."""
+"""Figure 6: accuracy over the number of MMTMs; 9 needs features cached after 3a."""
 
 TABLES: dict[str, tuple[Row, ...]] = {
     "action": ACTION_ROWS,
@@ -59,55 +60,13 @@ STREAMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """Percent with a 95 % interval over seeds and clips together.
-
-    Attributes:
-        mean: Over seeds and clips.
-        low: Lower end.
-        high: Upper end.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """E.g. `83.7 (80.1 to 86.9)`."""
-        return f"{self.mean:.1f} ({self.low:.1f} to {self.high:.1f})"
-
-    @property
-    def signed(self) -> str:
-        """E.g. `+2.1 (-0.3 to +4.4)`."""
-        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One line of a table.
-
-    Attributes:
-        name: Of the row.
-        seeds: Which ran.
-        outputs: Accuracy of `joint` and of each stream.
-        gain: Joint accuracy less that of late fusion of the same towers, paired.
-        subjects: Joint accuracy of each scored subject.
-    """
-
-    name: str
-    seeds: tuple[int, ...]
-    outputs: Mapping[str, Figure]
-    gain: Figure | None
-    subjects: Mapping[int, float]
-
-
-def rows_of(name: str, searched: Mapping[str, dict[str, Any]]) -> list[Row]:
+def rows_of(name: str, searched: Mapping[str, dict[str, Any]], cached: Sequence[str]) -> list[Row]:
     """Rows of a table, late fusion of the towers first.
 
     Args:
         name: Of the table.
         searched: Settings found by a search, by fusion.
+        cached: Stages with features; rows that would have to start before them are left out.
 
     Raises:
         KeyError: There is no table of that name.
@@ -115,7 +74,11 @@ def rows_of(name: str, searched: Mapping[str, dict[str, Any]]) -> list[Row]:
     rows = TABLES[name]
     if all(row.name != BASELINE for row in rows):
         rows = (Row(rows[0].head, BASELINE, "late", n_points=0, is_trained=False), *rows)
-    return [replace(row, settings=searched.get(row.fusion, row.settings)) for row in rows]
+    return [
+        replace(row, settings=searched.get(row.fusion, row.settings))
+        for row in rows
+        if row.stage(cached) is not None
+    ]
 
 
 def run_table(
@@ -187,11 +150,12 @@ def to_markdown(name: str, rows: Sequence[TableRow]) -> str:
 
 
 def save_table(folder: Path, name: str, rows: Sequence[TableRow]) -> None:
-    """Write `<name>.json` and `<name>.md`."""
+    """Write `<name>.json`, `.md` and `.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps([asdict(row) for row in rows], indent=2) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
     (folder / f"{name}.md").write_text(to_markdown(name, rows), encoding="utf-8")
+    (folder / f"{name}.png").write_bytes(accuracy_chart(TITLES[name], rows))
 
 
 def write_into(document: Path, name: str, rows: Sequence[TableRow]) -> None:

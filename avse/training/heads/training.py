@@ -170,6 +170,8 @@ def train_head(
     rng = np.random.default_rng(seed)
     head.video.freeze(config.frozen_to)
     head.video.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if isinstance(head, ActionHead):
+        head.skeleton.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(_groups(head, config), weight_decay=config.weight_decay)
     n_steps = config.n_epochs * max(1, len(part.clips) // config.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
