@@ -13,6 +13,7 @@ from models.gesture import GestureConfig, GestureHead
 from models.i3d import I3D, I3DConfig
 from models.lip_sync import LipSync, LipSyncConfig
 from models.mouth_landmarks import MouthLandmarksConfig, MouthLandmarksNet
+from models.mouth_prior import MouthPrior, MouthPriorConfig
 from models.weights import BundleSpec, load_strict, load_weights, read_spec
 
 MODELS: dict[str, tuple[Any, Any]] = {
@@ -23,6 +24,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "i3d": (I3DConfig, I3D),
     "lip_sync": (LipSyncConfig, LipSync),
     "mouth_landmarks": (MouthLandmarksConfig, MouthLandmarksNet),
+    "mouth_prior": (MouthPriorConfig, MouthPrior),
 }
 
 

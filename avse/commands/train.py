@@ -8,6 +8,7 @@ import typer
 from avse.commands.console import Bars, say
 from avse.commands.train_digits import train_digits
 from avse.commands.train_heads import train_action, train_gesture
+from avse.commands.train_prior import train_mouth_prior
 
 if TYPE_CHECKING:
     from avse.training.recipe import RecipeConfig
@@ -42,6 +43,7 @@ train_app = typer.Typer(help="Train the networks on a folder of recordings.", ri
 train_app.command("gesture")(train_gesture)
 train_app.command("action")(train_action)
 train_app.command("digits")(train_digits)
+train_app.command("mouth-prior")(train_mouth_prior)
 
 
 @train_app.callback(invoke_without_command=True)
