@@ -33,6 +33,7 @@ class ActionConfig:
         skeleton_width: Multiplies those of HCN.
         dropout: Before the classifier of I3D.
         skeleton_dropout: In HCN.
+        skeleton_normalises: Whether HCN normalises its input (see `HCNConfig`).
     """
 
     n_classes: int = 27
@@ -47,6 +48,7 @@ class ActionConfig:
     skeleton_width: float = 1.0
     dropout: float = 0.5
     skeleton_dropout: float = 0.5
+    skeleton_normalises: bool = True
 
     def __post_init__(self) -> None:
         """Accept the lists that JSON gives and check the places of the fusion.
@@ -81,6 +83,7 @@ class ActionConfig:
             self.n_skeleton_frames,
             self.skeleton_width,
             self.skeleton_dropout,
+            self.skeleton_normalises,
         )
 
     @property
