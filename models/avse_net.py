@@ -1,20 +1,23 @@
 """Audio-visual speech enhancement: a ratio mask from log-mel sound and mouth crops."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.fusion import FusionPoint, FusionState, build_fusion
 from models.lip_sync import TemporalHead
 from models.mel_bands import mel_to_bins
 from models.mmtm import MMTM, MmtmConfig, Squeeze, excitation_penalty
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower, VisualTowerConfig
 
-Fusion = Literal["mmtm", "concat", "audio_only"]
+Fusion = Literal[
+    "mmtm", "mmtm-code", "conv-gate", "conv-sum", "msaf", "concat", "audio_only"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class AvseConfig:
     """Shape of the enhancer.
 
     Attributes:
-        fusion: `mmtm`, `concat` (late channel-wise concatenation) or `audio_only`.
+        fusion: `mmtm`, `concat` (late channel-wise concatenation), `audio_only`, or a fusion of
+            `models.fusion` that carries the mouth into the sound at each depth.
         squeeze: MMTM's squeeze: `frame` keeps time, `clip` averages it away.
         visual: The mouth tower.
         n_mels: Mel bands of the input.
@@ -64,8 +68,8 @@ class AvseConfig:
             object.__setattr__(self, "visual", VisualTowerConfig(**self.visual))
         for name in ("encoder_widths", "dilations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.fusion not in ("mmtm", "concat", "audio_only"):
-            raise ValueError(f"fusion: expected mmtm, concat or audio_only, found {self.fusion!r}")
+        if self.fusion not in get_args(Fusion):
+            raise ValueError(f"fusion: expected one of {get_args(Fusion)}, found {self.fusion!r}")
 
 
 class AvseNet(nn.Module):
@@ -114,8 +118,11 @@ class AvseNet(nn.Module):
                 MMTM(MmtmConfig((n_sound, n_lips), config.squeeze, is_gated=(True, False)))
                 for n_sound, n_lips in zip(sound, widths, strict=True)
             )
-        else:
+        elif config.fusion == "concat":
             self.concat = nn.Conv1d(config.n_bottleneck + sum(widths), config.n_bottleneck, 1)
+        else:
+            points = [FusionPoint(pair) for pair in zip(sound, widths, strict=True)]
+            self.fusion = build_fusion(config.fusion, points, 1, **_one_sided(config))
 
     @property
     def sees(self) -> bool:
@@ -166,22 +173,23 @@ class AvseNet(nn.Module):
         if log_mel.shape[1] != 4 * is_visible.shape[1]:
             raise ValueError(f"{log_mel.shape[1]} STFT frames for {is_visible.shape[1]} pictures")
         lips = self._lips(visual, is_visible)
-        penalties: list[Tensor | None] = []
+        state = FusionState()
         x, skips = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"))  # [B, C4, V, M/16]
-        x = self._transfer(0, x, lips, penalties)
+        x = self._transfer(0, x, lips, state)
         skips[-1] = x
         x = self.into(rearrange(x, "b c v m -> b (c m) v", m=n_bands))  # [B, D, V]
-        x = self._transfer(1, x, lips, penalties)
+        x = self._transfer(1, x, lips, state)
         if self.config.fusion == "concat":
             x = self.concat(torch.cat([x, *lips], 1))
         x = self._thinned(x)
         for index, block in enumerate(self.blocks):
             if index == len(self.blocks) // 2:
-                x = self._transfer(2, x, lips, penalties)
+                x = self._transfer(2, x, lips, state)
             x = block(x)
         x = rearrange(self.out_of(x), "b (c m) v -> b c v m", m=n_bands)
         x = self.decoder(x, skips)  # [B, C, T, M]
-        penalty = excitation_penalty(penalties) if penalties else magnitude.new_zeros(())
+        gates = state.excitations
+        penalty = excitation_penalty(gates) if gates else magnitude.new_zeros(())
         return self.refine(x, magnitude), penalty
 
     def _lips(self, visual: list[Tensor], is_visible: Tensor) -> list[Tensor]:
@@ -203,17 +211,27 @@ class AvseNet(nn.Module):
     def _thinned(self, x: Tensor) -> Tensor:
         return F.dropout1d(x, self.config.dropout, self.training)
 
-    def _transfer(
-        self, index: int, x: Tensor, lips: list[Tensor], penalties: list[Tensor | None]
-    ) -> Tensor:
-        if self.config.fusion != "mmtm":
+    def _transfer(self, index: int, x: Tensor, lips: list[Tensor], state: FusionState) -> Tensor:
+        if self.config.fusion in ("concat", "audio_only"):
             return x
+        streams = [x, lips[index]]
+        if self.config.fusion != "mmtm":
+            fused: Tensor = self.fusion(state, index, streams)[0]
+            return fused
+        # the same as build_fusion("mmtm"), under the names that published weights have
         transfer = self.transfers[index]
         assert isinstance(transfer, MMTM)
-        streams = [x, lips[index]]
         excitations = transfer.excitations(streams)
-        penalties.extend(excitations)
+        state.excitations.extend(e for e in excitations if e is not None)
         return transfer.recalibrate(streams, excitations)[0]
+
+
+def _one_sided(config: AvseConfig) -> dict[str, Any]:
+    """Settings that gate the sound only; in MSAF the mouth competes, but is not used gated."""
+    if config.fusion == "msaf":
+        return {}
+    settings: dict[str, Any] = {"is_gated": (True, False)}
+    return settings | ({"squeeze": config.squeeze} if config.fusion == "mmtm-code" else {})
 
 
 def _centred(x: Tensor, is_visible: Tensor) -> Tensor:

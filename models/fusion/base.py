@@ -159,7 +159,7 @@ def pooled(x: Tensor) -> Tensor:
 
 
 def spread(gate: Tensor, like: Tensor) -> Tensor:
-    """`[B, C]` shaped to act on `like` `[B, C, *spatial]`."""
+    """`[B, C, *]` shaped to act on `like` `[B, C, *spatial]`, whose first axes it has."""
     return gate.reshape(gate.shape + (1,) * (like.dim() - gate.dim()))
 
 
@@ -172,12 +172,25 @@ def pointwise(linear: nn.Linear, x: Tensor) -> Tensor:
 
 
 def joined_at_places_of(x: Tensor, features: Sequence[Tensor]) -> Tensor:
-    """All streams `[B, sum(C), *spatial of x]`; one of another shape comes in by its average."""
-    placed = [
-        y if y.shape[2:] == x.shape[2:] else spread(pooled(y), x).expand(-1, -1, *x.shape[2:])
-        for y in features
-    ]
-    return torch.cat(placed, 1)
+    """All streams `[B, sum(C), *spatial of x]`.
+
+    Spatial axes that a stream shares with `x`, from the first on, stay; it is averaged over the
+    others. So a sequence joins maps of the same length step by step, and streams that share no
+    axis come in by their averages.
+    """
+    return torch.cat([_placed(y, x) for y in features], 1)
+
+
+def gated_streams(is_gated: Sequence[bool] | None, n_streams: int) -> tuple[bool, ...]:
+    """Which streams are changed; None = all.
+
+    Raises:
+        ValueError: As many flags as streams are expected.
+    """
+    gates = (True,) * n_streams if is_gated is None else tuple(is_gated)
+    if len(gates) != n_streams:
+        raise ValueError(f"fusion: is_gated names {len(gates)} of {n_streams} streams")
+    return gates
 
 
 def zero_linear(n_in: int, n_out: int) -> nn.Linear:
@@ -186,6 +199,17 @@ def zero_linear(n_in: int, n_out: int) -> nn.Linear:
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
+
+
+def _placed(y: Tensor, like: Tensor) -> Tensor:
+    """`y` `[B, C, *]` at the places of `like`."""
+    if y.shape[2:] == like.shape[2:]:
+        return y
+    n_shared = 2
+    while n_shared < min(y.dim(), like.dim()) and y.shape[n_shared] == like.shape[n_shared]:
+        n_shared += 1
+    averaged = y.flatten(n_shared).mean(n_shared) if y.dim() > n_shared else y
+    return spread(averaged, like).expand(-1, -1, *like.shape[2:])
 
 
 def _with_zeros(features: Sequence[Tensor | None], channels: tuple[int, ...]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from models.fusion.base import (
     Fusion,
     FusionPoint,
     FusionState,
+    gated_streams,
     joined_at_places_of,
     pointwise,
     zero_linear,
@@ -31,8 +32,8 @@ class ConvMmtmFusion(Fusion):
         Joze et al., MMTM, CVPR 2020, section 5.4 and table 6.
 
     Differs:
-        The paper's streams are aligned. Where the spatial shape of a stream is another than that
-        of the stream being gated, its average stands in at every place.
+        The paper's streams are aligned. A stream of another spatial shape than the one being gated
+        is averaged over the axes the two do not share.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class ConvMmtmFusion(Fusion):
         at: Sequence[int] | None = None,
         operation: Operation = "gate",
         reduction: int = 4,
+        is_gated: Sequence[bool] | None = None,
     ) -> None:
-        """Build the maps of each depth of `at`.
+        """Build the maps of each depth of `at`, for the streams of `is_gated` (None = all).
 
         Raises:
             ValueError: An unknown operation.
@@ -53,35 +55,48 @@ class ConvMmtmFusion(Fusion):
         if operation not in ("gate", "sum"):
             raise ValueError(f"conv_mmtm: operation is 'gate' or 'sum', found {operation!r}")
         self.operation = operation
+        gated = gated_streams(is_gated, self.n_streams)
         self.transfers = nn.ModuleDict({
-            str(depth): _Transfer(self.points[depth].channels, reduction) for depth in self.at
+            str(depth): _Transfer(self.points[depth].channels, gated, reduction)
+            for depth in self.at
         })  # fmt: skip
 
     def fuse(self, state: FusionState, depth: int, features: list[Tensor]) -> list[Tensor]:
         """Gated or summed streams; the excitations go into the state."""
-        excitations: list[Tensor] = self.transfers[str(depth)](features)
-        state.excitations.extend(excitations)
-        if self.operation == "sum":
-            return [x + e for x, e in zip(features, excitations, strict=True)]
-        return [x * 2 * torch.sigmoid(e) for x, e in zip(features, excitations, strict=True)]
+        excitations: list[Tensor | None] = self.transfers[str(depth)](features)
+        state.excitations.extend(e for e in excitations if e is not None)
+        return [
+            x if e is None else self._applied(x, e)
+            for x, e in zip(features, excitations, strict=True)
+        ]
+
+    def _applied(self, x: Tensor, excitation: Tensor) -> Tensor:
+        return x + excitation if self.operation == "sum" else x * 2 * torch.sigmoid(excitation)
 
 
 class _Transfer(nn.Module):
-    """Streams -> an excitation in the shape of each."""
+    """Streams -> an excitation in the shape of each, None for those that stay as they are."""
 
-    def __init__(self, channels: tuple[int, ...], reduction: int) -> None:
+    def __init__(
+        self, channels: tuple[int, ...], is_gated: tuple[bool, ...], reduction: int
+    ) -> None:
         super().__init__()
         n_joint = max(1, sum(channels) // reduction)
         self.squeeze = nn.Linear(sum(channels), n_joint)
-        self.excite = nn.ModuleList(zero_linear(n_joint, n) for n in channels)
+        self.excite = nn.ModuleList(
+            zero_linear(n_joint, n) if is_changed else nn.Identity()
+            for n, is_changed in zip(channels, is_gated, strict=True)
+        )
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
+    def forward(self, features: list[Tensor]) -> list[Tensor | None]:
         joints: dict[torch.Size, Tensor] = {}  # aligned streams share one
-        excitations = []
+        excitations: list[Tensor | None] = []
         for x, excite in zip(features, self.excite, strict=True):
+            if not isinstance(excite, nn.Linear):
+                excitations.append(None)
+                continue
             if x.shape[2:] not in joints:
                 everything = joined_at_places_of(x, features)
                 joints[x.shape[2:]] = torch.relu(pointwise(self.squeeze, everything))
-            assert isinstance(excite, nn.Linear)
             excitations.append(pointwise(excite, joints[x.shape[2:]]))
         return excitations

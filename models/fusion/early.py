@@ -8,6 +8,7 @@ from models.fusion.base import (
     Fusion,
     FusionPoint,
     FusionState,
+    gated_streams,
     joined_at_places_of,
     pointwise,
     zero_linear,
@@ -27,21 +28,35 @@ class EarlyFusion(Fusion):
     Differs:
         The paper's early fusion is one tower over concatenated inputs, which leaves nothing of the
         unimodal towers; here each tower goes on with its own width, so that it can keep its
-        weights. Streams of another spatial shape come in by their averages.
+        weights. Streams of another spatial shape are averaged over the axes they do not share.
     """
 
     def __init__(
-        self, points: Sequence[FusionPoint], n_classes: int, *, at: Sequence[int] | None = None
+        self,
+        points: Sequence[FusionPoint],
+        n_classes: int,
+        *,
+        at: Sequence[int] | None = None,
+        is_gated: Sequence[bool] | None = None,
     ) -> None:
-        """Build the mixing maps of the first depth of `at` (default: the first of all)."""
+        """Build the mixing maps of the first depth of `at` (default: the first of all).
+
+        `is_gated` says which streams are changed; None = all.
+        """
         super().__init__(points, n_classes, (0,) if at is None else sorted(at)[:1])
         channels = self.points[self.at[0]].channels if self.at else ()
-        self.mixes = nn.ModuleList(zero_linear(sum(channels), n) for n in channels)
+        self.mixes = nn.ModuleList(
+            zero_linear(sum(channels), n) if is_changed else nn.Identity()
+            for n, is_changed in zip(
+                channels, gated_streams(is_gated, self.n_streams), strict=False
+            )
+        )
 
     def fuse(self, state: FusionState, depth: int, features: list[Tensor]) -> list[Tensor]:
         """Each stream plus its mix of all."""
-        mixed = []
-        for x, mix in zip(features, self.mixes, strict=True):
-            assert isinstance(mix, nn.Linear)
-            mixed.append(x + pointwise(mix, joined_at_places_of(x, features)))
-        return mixed
+        return [
+            x + pointwise(mix, joined_at_places_of(x, features))
+            if isinstance(mix, nn.Linear)
+            else x
+            for x, mix in zip(features, self.mixes, strict=True)
+        ]

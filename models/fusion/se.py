@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.fusion.base import Fusion, FusionPoint, FusionState, pooled, spread, zero_linear
+from models.fusion.base import (
+    Fusion,
+    FusionPoint,
+    FusionState,
+    gated_streams,
+    pooled,
+    spread,
+    zero_linear,
+)
 
 
 class SeFusion(Fusion):
@@ -31,11 +39,16 @@ class SeFusion(Fusion):
         *,
         at: Sequence[int] | None = None,
         reduction: int = 2,
+        is_gated: Sequence[bool] | None = None,
     ) -> None:
-        """Build one gate for each stream and depth of `at`."""
+        """Build one gate for each stream of `is_gated` (None = all) and depth of `at`."""
         super().__init__(points, n_classes, at)
+        gated = gated_streams(is_gated, self.n_streams)
         self.gates = nn.ModuleDict({
-            str(depth): nn.ModuleList(_Gate(n, reduction) for n in self.points[depth].channels)
+            str(depth): nn.ModuleList(
+                _Gate(n, reduction) if is_changed else nn.Identity()
+                for n, is_changed in zip(self.points[depth].channels, gated, strict=True)
+            )
             for depth in self.at
         })  # fmt: skip
 
@@ -43,11 +56,15 @@ class SeFusion(Fusion):
         """Streams that gated themselves; the excitations go into the state."""
         gates = self.gates[str(depth)]
         assert isinstance(gates, nn.ModuleList)
-        excitations = [gate(x) for gate, x in zip(gates, features, strict=True)]
-        state.excitations.extend(excitations)
         return [
-            x * spread(2 * torch.sigmoid(e), x) for x, e in zip(features, excitations, strict=True)
+            self._gated(state, gate, x) if isinstance(gate, _Gate) else x
+            for gate, x in zip(gates, features, strict=True)
         ]
+
+    def _gated(self, state: FusionState, gate: "_Gate", x: Tensor) -> Tensor:
+        excitation = gate(x)
+        state.excitations.append(excitation)
+        return x * spread(2 * torch.sigmoid(excitation), x)
 
 
 class _Gate(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models.avse_net import AvseConfig, AvseNet
+from models.fusion import FusionPoint, build_fusion
 from models.lip_sync import LipSync, LipSyncConfig
 from models.mel_bands import mel_to_bins
 from models.visual_tower import VisualTowerConfig
@@ -34,7 +35,16 @@ def batch(n_frames: int = 8) -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize(
     ("fusion", "squeeze"),
-    [("mmtm", "frame"), ("mmtm", "clip"), ("concat", "frame"), ("audio_only", "frame")],
+    [
+        ("mmtm", "frame"),
+        ("mmtm", "clip"),
+        ("concat", "frame"),
+        ("audio_only", "frame"),
+        ("mmtm-code", "frame"),
+        ("conv-gate", "frame"),
+        ("conv-sum", "frame"),
+        ("msaf", "frame"),
+    ],
 )
 def test_mask_shape_range_and_gradients(fusion: str, squeeze: str) -> None:
     net = tiny(fusion, squeeze).train()
@@ -50,8 +60,31 @@ def test_mask_shape_range_and_gradients(fusion: str, squeeze: str) -> None:
     assert unused == []
 
 
-def test_invisible_crops_have_no_effect() -> None:
+def test_published_names_of_the_transfer_modules() -> None:
+    net = tiny("mmtm")
+    keys = {key for key in net.state_dict() if key.startswith(("transfers.", "fusion."))}
+    parts = ("squeeze.weight", "squeeze.bias", "excite.0.weight", "excite.0.bias")
+    assert keys == {f"transfers.{i}.{part}" for i in range(3) for part in parts}
+
+
+def test_mmtm_of_the_fusion_family_is_the_same_network() -> None:
     net = tiny("mmtm").eval()
+    channels = [(t.config.channels[0], t.config.channels[1]) for t in net.transfers]
+    family = build_fusion(
+        "mmtm", [FusionPoint(c) for c in channels], 1, squeeze="frame", is_gated=(True, False)
+    )
+    weights = {k: v for k, v in net.state_dict().items() if k.startswith("transfers.")}
+    family.load_state_dict(weights)
+    state = family.begin()
+    for index, (n_sound, n_lips) in enumerate(channels):
+        streams = [torch.randn(2, n_sound, 8), torch.randn(2, n_lips, 8)]
+        ours = net.transfers[index](streams)[0]
+        assert torch.equal(ours, family(state, index, streams)[0])
+
+
+@pytest.mark.parametrize("fusion", ["mmtm", "mmtm-code", "conv-gate", "conv-sum", "msaf"])
+def test_invisible_crops_have_no_effect(fusion: str) -> None:
+    net = tiny(fusion).eval()
     log_mel, magnitude, crops, is_visible = batch()
     hidden = torch.zeros_like(is_visible)
     other = torch.zeros_like(crops)

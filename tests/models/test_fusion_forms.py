@@ -78,6 +78,36 @@ def test_aligned_streams_act_place_by_place(name: str) -> None:
     assert (before != after).any(1)[0].nonzero().tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize("name", ["conv-gate", "conv-sum", "early"])
+def test_streams_that_share_time_meet_step_by_step(name: str) -> None:
+    maps, sequence = streams((1, 8, 4, 3), (1, 6, 4))
+    changed = sequence.clone()
+    changed[:, :, 1] += 1
+    fusion = stirred(name)
+    before, after = fused(fusion, [maps, sequence])[0], fused(fusion, [maps, changed])[0]
+    assert (before != after).any(3).any(1)[0].tolist() == [False, True, False, False]
+    lower, shifted = maps.clone(), sequence.clone()
+    lower[:, :, :, 0] += 1
+    lower[:, :, :, 1] -= 1  # the same average over the axis they do not share
+    assert torch.allclose(
+        fused(fusion, [maps, shifted])[1], fused(fusion, [lower, shifted])[1], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["mmtm", "mmtm-code", "conv-gate", "conv-sum", "early", "se"])
+def test_one_sided_fusions_have_no_weights_for_the_other_side(name: str) -> None:
+    fusion = stirred(name, is_gated=[True, False])
+    given = streams((2, 8, 4), (2, 6, 4))
+    state = fusion.begin()
+    first, second = fusion(state, 0, given)
+    assert not torch.equal(first, given[0])
+    assert torch.equal(second, given[1])
+    (first.square().sum() + fusion.penalty(state)).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in fusion.parameters())
+    with pytest.raises(ValueError, match="is_gated names 1 of 2"):
+        build_fusion(name, SMALL, 3, is_gated=[True])
+
+
 def test_gates_stay_between_zero_and_two() -> None:
     given = [torch.ones(2, 8, 3), torch.ones(2, 6, 3)]
     for name, largest in (("mmtm", 2), ("mmtm-code", 1), ("se", 2), ("conv-gate", 2)):
