@@ -193,6 +193,12 @@ def preferences(request: Request) -> dict[str, str]:
     return {name.strip(): value.strip().strip('"') for name, _, value in pairs if name}
 
 
+def preferred_wait_s(request: Request, most_s: float) -> float | None:
+    """Seconds of `Prefer: wait=N`, at most `most_s`; None where that was not asked."""
+    asked = preferences(request).get("wait", "")
+    return min(float(asked), most_s) if asked.isascii() and asked.isdigit() else None
+
+
 def prefers_async(request: Request) -> bool:
     """Whether the client wants a job instead of waiting."""
     return "respond-async" in preferences(request)

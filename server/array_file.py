@@ -22,7 +22,7 @@ _PREFIX = struct.Struct("<8sI")
 _ALIGNMENT = 64
 _MAX_HEADER_BYTES = 8 * 2**20
 _BLOCK_BYTES = 16 * 2**20
-_TYPES = ("bool", "float16", "float32", "float64", "int64", "uint8")
+_TYPES = ("bool", "float16", "float32", "float64", "int8", "int64", "uint8")
 _MAX_AXES = 4
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -18,6 +18,7 @@ from preprocessing.types import Progress
 from server import sandbox
 from server.face_pictures import write_thumbnails
 from server.prepared_file import PREPARED, write_prepared
+from server.recognition import leave_streams
 from server.results import write_results
 from server.spool import INPUT
 from server.time_span import cut_prepared, span_of
@@ -122,6 +123,17 @@ def score_pair(
     return scores
 
 
+def prepare_streams(
+    folder: Path, options: Options, context: ChildContext, progress: Progress
+) -> dict[str, Any]:
+    """Read a clip as a recognition head looks at it, and leave it in a file; returns `stage_s`.
+
+    Raises:
+        MediaError: The clip or the skeleton beside it cannot be used.
+    """
+    return leave_streams(folder, options, limits_of(options), progress)
+
+
 def _stages(progress: Progress) -> Progress:
     """Names of the interface for the pipeline's stages; room for mapped crops once known."""
     is_allowed = False
@@ -146,4 +158,5 @@ TASKS: dict[str, Callable[[Path, Options, ChildContext, Progress], dict[str, Any
     "prepare": prepare_clip,
     "encode": encode_results,
     "evaluate": score_pair,
+    "streams": prepare_streams,
 }

@@ -18,13 +18,16 @@ from server.enhanced_file import ENHANCED, write_enhanced
 from server.face_tracks import described_tracks
 from server.failures import JobCanceled, failure_of
 from server.job_control import JobControl, Observations
-from server.job_types import Job, Kind
+from server.job_types import KINDS, Job, Kind
 from server.jobs import JobStore
-from server.networks import FACES, STAND_IN
+from server.model_shelf import ModelShelf
+from server.networks import FACES, STAND_IN, HeadGroup
 from server.prepared_file import PREPARED, read_prepared
+from server.recognition import described, recognition_options
 from server.results import VARIANTS
 from server.settings import Settings
 from server.spool import INPUT, PART_SUFFIX, Spool, part_path, put_in_place
+from server.streams_file import STREAMS, read_streams
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class Workshop:
     pool: DecodePool
     batcher: JobBatcher
     seen: Observations
+    shelf: ModelShelf
 
 
 class JobRunner:
@@ -57,7 +61,7 @@ class JobRunner:
         worker_id: Who holds them.
     """
 
-    kinds: tuple[Kind, ...] = ("enhancement", "faces", "evaluation")
+    kinds: tuple[Kind, ...] = KINDS
 
     def __init__(self, workshop: Workshop, worker_id: str) -> None:
         """Keep both."""
@@ -68,6 +72,8 @@ class JobRunner:
             "enhancement": self._enhance if is_real else self._stand_in,
             "faces": self._faces,
             "evaluation": self._evaluate,
+            "gestures": self._recognise,
+            "actions": self._recognise,
         }
 
     def run(self, control: JobControl) -> None:
@@ -145,6 +151,22 @@ class JobRunner:
         control.warn(found.get("warnings", ()))
         return {}, found
 
+    def _recognise(self, control: JobControl, folder: Path) -> tuple[Outputs, Found]:
+        """Gestures or actions: the head is in memory before its turn in the batcher comes."""
+        options = control.job.options
+        bundle = self._shop.shelf.folder(options["model"])
+        read = self._in_child("streams", folder, {**options, "bundle": str(bundle)}, control)
+        control.has_read()
+        head = self._shop.shelf.head(options["model"])
+        prepared = read_streams(folder / STREAMS, head.bundle.settings.prepare)
+        start = time.perf_counter()
+        group = HeadGroup(options["model"], recognition_options(options))
+        found = described(self._submit(prepared, group, prepared.duration_s, control))
+        stage_s = {**read["stage_s"], "infer": time.perf_counter() - start}
+        self._count_stages(stage_s, found["duration"])
+        outputs = {} if control.job.is_sync else {"report": _write_json(folder / REPORT, found)}
+        return outputs, found
+
     def _in_child(
         self, task: str, folder: Path, options: Mapping[str, Any], control: JobControl
     ) -> Found:
@@ -173,9 +195,7 @@ class JobRunner:
         enhanced: EnhancedClip = self._submit(clip, group, clip.audio.duration_s, control)
         return enhanced
 
-    def _submit(
-        self, clip: PreparedClip | None, group: Hashable, duration_s: float, control: JobControl
-    ) -> Any:
+    def _submit(self, clip: Any, group: Hashable, duration_s: float, control: JobControl) -> Any:
         """Wait for a place in a batch and for its result.
 
         Raises:
@@ -201,12 +221,18 @@ class JobRunner:
         for name, spent in report.stage_s.items():
             stage = _STAGES.get(name, "infer" if name == "speaker" else name)
             stages[stage] = stages.get(stage, 0.0) + spent
-        for stage, spent in stages.items():
-            if stage != "resample":
-                seen.add("avse_stage_seconds", spent, stage=stage)
+        stages.pop("resample", None)
+        self._count_stages(stages)
         seen.add("avse_rtf", report.real_time_factor)
         if report.reason is not None and report.reason != "asked":
             seen.add("avse_fallback_total", reason=report.reason)
+
+    def _count_stages(self, stage_s: Mapping[str, float], duration_s: float = 0.0) -> None:
+        """Seconds of each stage, and the clip's length by all of them where it is given."""
+        for stage, spent in stage_s.items():
+            self._shop.seen.add("avse_stage_seconds", spent, stage=stage)
+        if duration_s:
+            self._shop.seen.add("avse_rtf", duration_s / max(sum(stage_s.values()), 1e-9))
 
 
 def _variants(job: Job) -> list[str]:
@@ -241,5 +267,5 @@ def _tidy(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             is_part = path.name.startswith(".") or path.name.endswith(PART_SUFFIX)
-            if path.name in (PREPARED, ENHANCED) or is_part:
+            if path.name in (PREPARED, ENHANCED, STREAMS) or is_part:
                 path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 import avse
-from server.catalogue import Catalogue
+from server.catalogue import catalogue_of
 from server.dependencies import Service
 from server.drain import Drain
 from server.edge import Edge
@@ -80,7 +80,7 @@ def make_service(settings: Settings) -> Service:
         spool=spool,
         store=store,
         watcher=JobWatcher(store),
-        catalogue=Catalogue(settings.model, settings.bundle_dirs),
+        catalogue=catalogue_of(settings),
         keys=KeyRing(settings.key_file),
         metrics=Metrics(),
         drain=Drain(settings.drain_s),

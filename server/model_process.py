@@ -12,7 +12,7 @@ from typing import Any
 
 from models.errors import ModelError
 from server.batcher import BatchConfig, Batcher
-from server.catalogue import Catalogue
+from server.catalogue import catalogue_of
 from server.decode_pool import DecodePool, pool_config
 from server.job_control import JobControl, Observations
 from server.job_runner import JobRunner, Workshop
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _IDLE_S = 0.01
 _BEAT_S = 1.0
+_WISH_S = 0.25
 _TEND_S = 0.1
 _AFTER_API_S = 3.0
 
@@ -62,10 +63,9 @@ class ModelProcess:
         self._active: dict[str, JobControl] = {}
         self._n_reading = 0
         self._beaten_s = self._told_s = 0.0
-        catalogue = Catalogue(settings.model, settings.bundle_dirs)
-        self.shelf = ModelShelf(
-            catalogue, ShelfConfig(settings.device, settings.model_ttl_s), self._report_model
-        )
+        catalogue = catalogue_of(settings)
+        kept = ShelfConfig(settings.device, settings.model_ttl_s, head_ttl_s=settings.head_ttl_s)
+        self.shelf = ModelShelf(catalogue, kept, self._report_model)
         self.pool = pool or DecodePool(pool_config(settings))
         self.pool.on_exit = self._count_exit
         self.batcher: Batcher[Any, Any] = Batcher(
@@ -73,7 +73,7 @@ class ModelProcess:
             BatchConfig(settings.max_batch, wait_s=settings.batch_wait_ms / 1000),
             lambda size: self._seen.add("avse_batch_size", size),
         )
-        workshop = Workshop(settings, store, spool, self.pool, self.batcher, self._seen)
+        workshop = Workshop(settings, store, spool, self.pool, self.batcher, self._seen, self.shelf)
         self._runner = JobRunner(workshop, worker_id)
 
     def drain(self) -> None:
@@ -154,7 +154,7 @@ class ModelProcess:
 
     def _keep_models(self) -> None:
         """Load and unload as asked for and by time to live, until the end."""
-        while not self._is_draining.wait(_BEAT_S):
+        while not self._is_draining.wait(_WISH_S):
             self._quietly(self._keep_models_once)
 
     def _keep_models_once(self) -> None:
@@ -169,9 +169,10 @@ class ModelProcess:
 
     def _load(self, model_id: str) -> None:
         try:
-            self.shelf.get(model_id)
-        except ModelError as error:
-            logger.error("a model cannot be loaded: %s", error)
+            self.shelf.load(model_id)
+        except Exception as error:  # whatever it is, the others are still to be kept
+            is_known = isinstance(error, ModelError)
+            logger.error("a model cannot be loaded: %s", error, exc_info=not is_known)
             self._store.want_model(model_id, False)
 
     def _report_model(self, model_id: str, status: ModelStatus, detail: str) -> None:

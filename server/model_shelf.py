@@ -1,26 +1,25 @@
-"""The enhancement networks of the model process: loaded when needed, unloaded when idle."""
+"""The networks of the model process: loaded when needed, unloaded when idle."""
 
-import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from avse.enhancer import Enhancer, EnhancerConfig
+from avse.enhancer import Enhancer
 from models.errors import BundleNotFound, ModelError
-from preprocessing.timeline import SAMPLE_RATE_HZ, VIDEO_FPS, n_video_frames
-from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo, Waveform
-from server.catalogue import ENHANCEMENT, Catalogue
+from server.catalogue import ENHANCEMENT, HEAD_TASKS, LOADABLE, Catalogue, Model
 from server.job_types import ModelStatus
+from server.loading import give_memory_back, open_enhancer, open_recogniser
+
+if TYPE_CHECKING:
+    from avse.recognition import Recogniser
 
 logger = logging.getLogger(__name__)
 
-_WARM_UP_S = 1.0
-_CROP_PX = 122
+_HEADS = tuple(HEAD_TASKS.values())
 
 Report = Callable[[str, ModelStatus, str], None]
 
@@ -31,23 +30,37 @@ class ShelfConfig:
 
     Attributes:
         device: `auto`, `cpu` or `cuda[:N]`.
-        ttl_s: A network unused so long is unloaded; 0: never.
+        ttl_s: An enhancer unused so long is unloaded; 0: never.
         batch_windows: Windows of one forward pass; None: as the device likes it.
+        head_ttl_s: The same as `ttl_s` for a recognition head.
     """
 
     device: str = "auto"
     ttl_s: float = 0.0
     batch_windows: int | None = None
+    head_ttl_s: float = 0.0
 
 
 @dataclass(slots=True)
-class _Loaded:
-    enhancer: Enhancer
-    used_s: float = field(default_factory=time.monotonic)
+class _Place:
+    """Where one network stands, or will stand; the lock is held while it is loaded.
+
+    Attributes:
+        model: Its bundle.
+        network: None: not loaded.
+        used_s: When it was last asked for.
+    """
+
+    model: Model
+    network: Any = None
+    used_s: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class ModelShelf:
-    """Enhancers by the name of their bundle.
+    """Enhancers and recognition heads by the name of their bundle.
+
+    One that is being loaded keeps nobody from using the others.
 
     Args:
         catalogue: Which bundles there are.
@@ -65,7 +78,7 @@ class ModelShelf:
         self._catalogue = catalogue
         self._config = config
         self._report = report
-        self._loaded: dict[str, _Loaded] = {}
+        self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
 
     @property
@@ -73,9 +86,17 @@ class ModelShelf:
         """The model of jobs that name none."""
         return self._catalogue.default_id
 
+    def folder(self, model_id: str) -> Path:
+        """Where the bundle of a recognition head is.
+
+        Raises:
+            BundleNotFound: There is no such head.
+        """
+        return self._place(model_id, _HEADS).model.folder
+
     def loaded_ids(self) -> list[str]:
         """Models in memory."""
-        return sorted(self._loaded)
+        return sorted(name for name, place in self._all() if place.network is not None)
 
     def get(self, model_id: str | None = None) -> Enhancer:
         """The enhancer of a model, loaded and warmed up if it is not there yet.
@@ -83,70 +104,85 @@ class ModelShelf:
         Raises:
             ModelError: There is no such model, or it cannot be loaded.
         """
-        model_id = model_id or self.default_id
-        with self._lock:
-            loaded = self._loaded.get(model_id)
-            if loaded is None:
-                loaded = self._loaded[model_id] = _Loaded(self._load(model_id))
-            loaded.used_s = time.monotonic()
-            return loaded.enhancer
+        enhancer: Enhancer = self._network(model_id or self.default_id, (ENHANCEMENT,))
+        return enhancer
+
+    def head(self, model_id: str) -> "Recogniser":
+        """The recognition head of a model, loaded if it is not there yet.
+
+        Raises:
+            ModelError: There is no such head, or it cannot be loaded.
+        """
+        recogniser: Recogniser = self._network(model_id, _HEADS)
+        return recogniser
+
+    def load(self, model_id: str) -> None:
+        """Have a model in memory, whatever it does.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be loaded.
+        """
+        self._network(model_id, LOADABLE)
 
     def unload(self, model_id: str) -> None:
         """Let go of a model; work under way with it is finished."""
-        with self._lock:
-            if self._loaded.pop(model_id, None) is None:
-                return
-        gc.collect()
-        self._report(model_id, "available", "")
+        place = self._places.get(model_id)
+        if place is None:
+            return
+        with place.lock:
+            was_loaded, place.network = place.network is not None, None
+        if was_loaded:
+            give_memory_back()
+            self._report(model_id, "available", "")
 
     def idle_ids(self) -> list[str]:
         """Models unused for longer than their time to live."""
-        if not self._config.ttl_s:
-            return []
-        oldest_s = time.monotonic() - self._config.ttl_s
-        return [model_id for model_id, each in self._loaded.items() if each.used_s < oldest_s]
+        return [name for name, place in self._all() if self._is_idle(place)]
 
     def differs(self, wanted: Mapping[str, bool]) -> list[tuple[str, bool]]:
         """Models that someone wants otherwise than they are: `(model, whether to load)`."""
-        loaded = set(self._loaded)
+        loaded = set(self.loaded_ids())
         return [(each, is_on) for each, is_on in wanted.items() if is_on != (each in loaded)]
 
-    def _load(self, model_id: str) -> Enhancer:
+    def _all(self) -> list[tuple[str, _Place]]:
+        with self._lock:
+            return list(self._places.items())
+
+    def _is_idle(self, place: _Place) -> bool:
+        is_head = place.model.task != ENHANCEMENT
+        ttl_s = self._config.head_ttl_s if is_head else self._config.ttl_s
+        is_kept = place.network is None or not ttl_s
+        return not is_kept and time.monotonic() - place.used_s > ttl_s
+
+    def _network(self, model_id: str, tasks: tuple[str, ...]) -> Any:
+        place = self._place(model_id, tasks)
+        with place.lock:
+            if place.network is None:
+                place.network = self._load(place.model)
+            place.used_s = time.monotonic()
+            return place.network
+
+    def _place(self, model_id: str, tasks: tuple[str, ...]) -> _Place:
         model = self._catalogue.find(model_id)
-        if model is None or model.task != ENHANCEMENT:
-            raise BundleNotFound(f"no enhancement bundle {model_id!r}")
-        self._report(model_id, "loading", "")
-        try:
-            enhancer = self._open(model.folder)
-        except ModelError as error:
-            self._report(model_id, "failed", error.code)
-            raise
-        self._report(model_id, "ready", "")
-        return enhancer
+        if model is None or model.task not in tasks:
+            raise BundleNotFound(f"no bundle {model_id!r} for {' or '.join(tasks)}")
+        with self._lock:
+            return self._places.setdefault(model_id, _Place(model))
 
-    def _open(self, folder: Path) -> Enhancer:
+    def _load(self, model: Model) -> Any:
+        self._report(model.id, "loading", "")
         start = time.perf_counter()
-        config = EnhancerConfig(batch_windows=self._config.batch_windows)
-        enhancer = Enhancer(folder, device=self._config.device, config=config)
-        opened_s = time.perf_counter() - start
-        enhancer.enhance(warm_up_clip())
-        warm_s = time.perf_counter() - start - opened_s
-        logger.info("loaded %s in %.2f s, warm in %.2f s", folder.name, opened_s, warm_s)
-        return enhancer
+        try:
+            network = self._open(model)
+        except Exception as error:
+            code = error.code if isinstance(error, ModelError) else "internal"
+            self._report(model.id, "failed", code)
+            raise
+        logger.info("loaded %s in %.2f s", model.id, time.perf_counter() - start)
+        self._report(model.id, "ready", "")
+        return network
 
-
-def warm_up_clip() -> PreparedClip:
-    """A second of noise with a face whose mouth flickers: every network runs once."""
-    generator = np.random.default_rng(0)
-    n_samples = round(_WARM_UP_S * SAMPLE_RATE_HZ)
-    audio = generator.normal(0.0, 0.05, n_samples).astype(np.float32)
-    n_pictures = n_video_frames(n_samples)
-    times_s = np.arange(n_pictures) / VIDEO_FPS
-    boxes = np.tile(np.array([0, 0, 200, 200], np.float32), (n_pictures, 1))
-    scores = np.ones(n_pictures, np.float32)
-    track = FaceTrack(1, np.arange(n_pictures), times_s, boxes, scores)
-    crops = generator.integers(0, 256, (n_pictures, _CROP_PX, _CROP_PX)).astype(np.uint8)
-    landmarks = np.full((n_pictures, 20, 2), 100.0, np.float32)
-    mouth = MouthTrack(crops, np.ones(n_pictures, np.bool_), 0.0, landmarks)
-    source = SourceInfo(Path("warm-up"), "none", SAMPLE_RATE_HZ, 1, 1, True, float(VIDEO_FPS))
-    return PreparedClip(Waveform(audio, SAMPLE_RATE_HZ), (track,), {1: mouth}, source, n_pictures)
+    def _open(self, model: Model) -> Any:
+        if model.task == ENHANCEMENT:
+            return open_enhancer(model.folder, self._config.device, self._config.batch_windows)
+        return open_recogniser(model.folder, self._config.device)

@@ -30,7 +30,7 @@ from server.decode_pool import DecodePool, pool_config
 from server.enhanced_file import ENHANCED, write_enhanced
 from server.errors import CODES
 from server.failures import Failure, JobFailed, failure_of
-from server.model_shelf import warm_up_clip
+from server.loading import warm_up_clip
 from server.prepared_file import PREPARED, read_prepared
 from server.settings import Settings
 from server.spool import INPUT

@@ -83,11 +83,27 @@ class EvaluationForm(Form):
 class HeadForm(Form):
     """The choices of a recognition head."""
 
-    model: str | None = Field(None, max_length=100)
-    top_k: int = Field(5, ge=1, le=100)
-    window_s: float = Field(2.0, gt=0, le=60, allow_inf_nan=False)
-    stride_s: float = Field(1.0, gt=0, le=60, allow_inf_nan=False)
-    threshold: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    model: str | None = Field(None, max_length=100, description="Default: the server's head.")
+    top_k: int = Field(5, ge=1, le=100, description="Labels told for each segment.")
+    window_s: float | None = Field(
+        None, ge=0.2, le=60, allow_inf_nan=False, description="Default: as the head was trained."
+    )
+    stride_s: float | None = Field(
+        None, ge=0.1, le=60, allow_inf_nan=False, description="Default: the head's own."
+    )
+    threshold: float = Field(
+        0.0, ge=0, le=1, allow_inf_nan=False, description="Segments that score less are left out."
+    )
+
+    @model_validator(mode="after")
+    def _without_gaps(self) -> "HeadForm":
+        if self.window_s is not None and (self.stride_s or 0.0) > self.window_s:
+            raise ValueError("stride_s: expected at most window_s")
+        return self
+
+    def options(self, model_id: str) -> dict[str, Any]:
+        """As the worker reads them."""
+        return {**self.model_dump(), "model": model_id}
 
 
 class JobForm(Form):
@@ -226,6 +242,8 @@ class ModelView(BaseModel):
     sample_rate: int | None
     scores: dict[str, Any]
     is_default: bool
+    labels: list[str] = Field([], description="What a recognition head tells apart.")
+    streams: list[str] = Field([], description="What a recognition head looks at.")
 
 
 class ModelList(BaseModel):
@@ -235,22 +253,31 @@ class ModelList(BaseModel):
     items: list[ModelView]
 
 
+class LabelScore(BaseModel):
+    """One label and how likely it is."""
+
+    label: str
+    score: float = Field(ge=0, le=1)
+
+
 class Segment(BaseModel):
     """A stretch of time with one label."""
 
-    start: float
+    start: float = Field(description="Seconds.")
     end: float
     label: str
-    score: float
-    top_k: list[dict[str, Any]]
+    score: float = Field(ge=0, le=1)
+    top_k: list[LabelScore]
 
 
 class SegmentsView(BaseModel):
     """What a recognition head found."""
 
     model: str
-    duration: float
+    duration: float = Field(description="Seconds.")
     segments: list[Segment]
+    streams: list[str] = Field(description="What was there to look at.")
+    notes: list[str] = Field(description="What was missing or stood in for something else.")
 
 
 class HealthView(BaseModel):
@@ -269,5 +296,5 @@ class Metadata(BaseModel):
     key_needed: bool
     webhooks: bool
     outputs: list[str]
-    heads: list[str]
+    heads: list[str] = Field(description="Of gestures and actions those that are installed.")
     limits: dict[str, float]

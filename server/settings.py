@@ -25,6 +25,14 @@ class Settings(BaseSettings):
     bundle_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="More folders of bundles, separated by colons."
     )
+    gesture_model: str = Field(
+        default="gesture-mmtm",
+        description="Head of /v1/gestures: a bundle's name or a folder; empty: none.",
+    )
+    action_model: str = Field(
+        default="action-mmtm",
+        description="Head of /v1/actions: a bundle's name or a folder; empty: none.",
+    )
     device: str = Field(default="auto", description="auto, cpu or cuda[:N].")
     detector: str = Field(default="embedded", description="Face detector.")
     key_file: Path | None = Field(
@@ -86,6 +94,9 @@ class Settings(BaseSettings):
     )
     model_ttl_s: float = Field(
         default=0.0, ge=0, description="Unload a model unused so long; 0: never."
+    )
+    head_ttl_s: float = Field(
+        default=900.0, ge=0, description="Unload a recognition head unused so long; 0: never."
     )
     stand_in_ms: float = Field(
         default=0.0, ge=0, description="Load tests: sleep so long, no model."

@@ -16,7 +16,7 @@ THUMBS = "thumbs"
 PART_SUFFIX = ".part"
 _ASIDE = ".gone."
 # Files a job may hold by the name of the input they came from.
-INPUT_NAMES = (INPUT, "reference", "estimate", "noisy")
+INPUT_NAMES = (INPUT, "reference", "estimate", "noisy", "skeleton")
 
 
 class SpoolTaken(Exception):

@@ -10,26 +10,27 @@ from anyio import to_thread
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from server.catalogue import ENHANCEMENT
+from server.answers import preferred_wait_s
+from server.catalogue import ENHANCEMENT, HEAD_TASKS, Model
 from server.dependencies import Service
 from server.errors import ApiError
 from server.job_types import Job, Kind, NewJob, new_job_id
 from server.keys import Caller
 from server.receiving import Received, UploadLimits, receive_form
-from server.schemas import EnhancementForm, EvaluationForm, FacesForm, JobForm
+from server.schemas import EnhancementForm, EvaluationForm, FacesForm, HeadForm, JobForm
+from server.waiting import wait_until_loaded
 from server.webhooks import check_url
 
 SYNC_PRIORITY = 10
 _SYNC_TTL_S = 300.0
-_HEADS: tuple[Kind, ...] = ("gestures", "actions")
 _FILES: Mapping[Kind, tuple[str, ...]] = {
     "enhancement": ("file",),
     "faces": ("file",),
     "evaluation": ("reference", "estimate", "noisy"),
     "gestures": ("file",),
-    "actions": ("file",),
+    "actions": ("file", "skeleton"),
 }
-_OPTIONAL_FILES = ("noisy",)
+_OPTIONAL_FILES = ("noisy", "skeleton")
 # The part `file` is stored as `input`, the others under their own names.
 _STORED_AS = {"file": "input"}
 FormType = TypeVar("FormType", bound=BaseModel)
@@ -83,6 +84,9 @@ async def _submit(request: Request, service: Service, submission: Submission, jo
             _limits(service, submission),
         )
         new = _new_job(service, submission, job_id, received, _idempotency_key(request))
+        if new.is_sync and new.kind in HEAD_TASKS:
+            wait_s = preferred_wait_s(request, service.settings.max_wait_s) or 0.0
+            await wait_until_loaded(service, new.options["model"], wait_s)
         job = await to_thread.run_sync(_create, service, new)
         kept = job.id == job_id
         return job
@@ -96,6 +100,8 @@ def _check_open(service: Service, submission: Submission) -> None:
     """Refuse early what would be refused after the upload."""
     if service.drain.is_draining:
         raise ApiError("draining", "the service is about to restart; try again soon")
+    if submission.kind is not None and submission.kind in HEAD_TASKS:
+        _configured_head(service, submission.kind)
     if service.store.n_queued() >= service.settings.max_queued:
         raise ApiError("queue_full", f"{service.settings.max_queued} jobs are waiting already")
     if submission.is_sync and not service.has_ready_worker():
@@ -149,8 +155,6 @@ def _new_job(
     """The job an upload asks for, every field checked."""
     common = _common(submission, received)
     kind = submission.kind or common.kind
-    if kind in _HEADS:
-        raise ApiError("head_not_configured", f"no head for {kind} is installed")
     options = _options(service, kind, received)
     webhook_url = _webhook(service, common.webhook_url)
     metadata = _metadata(common.metadata)
@@ -189,6 +193,8 @@ def _options(service: Service, kind: Kind, received: Received) -> dict[str, Any]
         return form.options(_model_id(service, form.model))
     if kind == "faces":
         return checked(FacesForm, received.fields).model_dump()
+    if kind in HEAD_TASKS:
+        return _head_options(service, kind, received)
     checked(EvaluationForm, received.fields)
     return {"has_noisy": "noisy" in received.files}
 
@@ -219,6 +225,25 @@ def _model_id(service: Service, asked: str | None) -> str:
             "model_not_found", "there is no enhancement model of this name", param="model"
         )
     return model_id
+
+
+def _configured_head(service: Service, kind: Kind) -> Model:
+    model = service.catalogue.head(kind)
+    if model is None:
+        raise ApiError("head_not_configured", f"no head for {kind} is installed")
+    return model
+
+
+def _head_options(service: Service, kind: Kind, received: Received) -> dict[str, Any]:
+    model = _configured_head(service, kind)
+    form = checked(HeadForm, received.fields)
+    if form.model is not None:
+        asked = service.catalogue.find(form.model)
+        if asked is None or asked.task != model.task:
+            detail = f"there is no head for {kind} of this name"
+            raise ApiError("model_not_found", detail, param="model")
+        model = asked
+    return {**form.options(model.id), "has_skeleton": "skeleton" in received.files}
 
 
 def _webhook(service: Service, url: str | None) -> str | None:

@@ -10,6 +10,9 @@ from server.dependencies import Service
 from server.errors import ApiError
 from server.job_types import Job
 
+_LOOK_S = 0.1
+_LOAD_AGAIN_S = 2
+
 
 async def wait_for_end(
     service: Service, job: Job, timeout_s: float, *, outlasts_drain: bool = False
@@ -62,6 +65,32 @@ async def wait_with_client(request: Request, service: Service, job: Job, timeout
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def wait_until_loaded(service: Service, model_id: str, timeout_s: float) -> None:
+    """Return when a model is in memory; one that is not is asked for.
+
+    One that could not be loaded is let through: its job tries again and says why it failed.
+
+    Raises:
+        ApiError: `model_loading`, it is not there in time.
+    """
+    deadline_s = asyncio.get_running_loop().time() + timeout_s
+    while await to_thread.run_sync(_is_missing, service, model_id):
+        if asyncio.get_running_loop().time() >= deadline_s:
+            detail = f"{model_id} is being loaded; try again, or send Prefer: wait=30"
+            raise ApiError("model_loading", detail, headers={"Retry-After": str(_LOAD_AGAIN_S)})
+        await asyncio.sleep(_LOOK_S)
+
+
+def _is_missing(service: Service, model_id: str) -> bool:
+    """Whether a model is not in memory yet; then it is asked for."""
+    state = service.store.model_statuses().get(model_id)
+    if state is not None and state.status in ("ready", "failed"):
+        return False
+    if state is None or not state.is_wanted:
+        service.store.want_model(model_id, True)
+    return True
 
 
 async def forget(service: Service, job_id: str) -> None:

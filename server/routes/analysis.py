@@ -10,10 +10,9 @@ from starlette.requests import Request
 from server.answers import accepted, ended_well, prefers_async, with_pictures
 from server.auth import User
 from server.dependencies import Parts, Service
-from server.errors import ApiError
 from server.job_types import Kind
 from server.keys import Caller
-from server.openapi import JOB_EXAMPLE, RESPOND_ASYNC, answer, form_body, problems
+from server.openapi import JOB_EXAMPLE, RESPOND_ASYNC, answer, form_body, header, problems
 from server.routes.enhancements import wait_for_sync
 from server.schemas import (
     EvaluationForm,
@@ -56,6 +55,34 @@ _EVALUATION_EXAMPLE = {
     "noisy": {"pesq": 1.2, "stoi": 0.74, "si_sdr": 0.1},
     "improvement": {"pesq": 1.21, "stoi": 0.17, "si_sdr": 11.7},
 }
+_WAIT = header(
+    "Prefer",
+    "wait=30",
+    "`wait=N`: wait N seconds for a head that is being loaded; `respond-async`: answer 202 with a "
+    "job.",
+)
+_HEAD_ERRORS = problems(400, 404, 408, 413, 415, 422, 429, 503, 504, 507)
+_GESTURES_EXAMPLE = {
+    "model": "gesture-mmtm",
+    "duration": 2.63,
+    "segments": [
+        {
+            "start": 0.0,
+            "end": 2.63,
+            "label": "arm wave",
+            "score": 0.91,
+            "top_k": [{"label": "arm wave", "score": 0.91}, {"label": "throw", "score": 0.04}],
+        }
+    ],
+    "streams": ["depth", "flow"],
+    "notes": [],
+}
+_ACTIONS_EXAMPLE = {
+    **_GESTURES_EXAMPLE,
+    "model": "action-mmtm",
+    "streams": ["depth"],
+    "notes": ["no skeleton: the depth stream decides alone"],
+}
 
 
 @router.post(
@@ -91,6 +118,41 @@ async def evaluate(request: Request, parts: Parts, caller: User) -> Response:
     return await _analyse(request, parts, "evaluation", caller)
 
 
+@router.post(
+    "/v1/gestures",
+    summary="Recognise gestures",
+    response_model=SegmentsView,
+    openapi_extra=form_body(HeadForm, example={"top_k": "3"}, parameters=[_WAIT]),
+    responses={200: answer(_GESTURES_EXAMPLE), 202: _AS_JOB, **_HEAD_ERRORS},
+)
+async def gestures(request: Request, parts: Parts, caller: User) -> Response:
+    """Hand gestures of a clip as stretches of time, each with its most likely labels.
+
+    The head is loaded on demand: until it is in memory, the answer is 503 `model_loading` with
+    `Retry-After`; a job waits by itself. 404 `head_not_configured` where there is no such head.
+    """
+    return await _analyse(request, parts, "gestures", caller)
+
+
+@router.post(
+    "/v1/actions",
+    summary="Recognise actions",
+    response_model=SegmentsView,
+    openapi_extra=form_body(
+        HeadForm, optional_files=("skeleton",), example={"top_k": "3"}, parameters=[_WAIT]
+    ),
+    responses={200: answer(_ACTIONS_EXAMPLE), 202: _AS_JOB, **_HEAD_ERRORS},
+)
+async def actions(request: Request, parts: Parts, caller: User) -> Response:
+    """Actions of a clip as stretches of time, each with its most likely labels.
+
+    `skeleton`, if sent, is a .npy or .npz file of joints `[T, J, 3]` in metres; without it the
+    joints are estimated where an estimator is installed, and left out where not: `notes` say so.
+    Loading is as for gestures.
+    """
+    return await _analyse(request, parts, "actions", caller)
+
+
 async def _analyse(request: Request, service: Service, kind: Kind, caller: Caller) -> Response:
     """Wait for a job whose result is JSON, send it, leave nothing behind."""
     if prefers_async(request):
@@ -102,27 +164,3 @@ async def _analyse(request: Request, service: Service, kind: Kind, caller: Calle
         return JSONResponse(await to_thread.run_sync(with_pictures, service, ended))
     finally:
         await forget(service, job.id)
-
-
-_HEAD_EXAMPLE = {
-    "model": "gestures",
-    "duration": 4.0,
-    "segments": [{"start": 0.0, "end": 2.0, "label": "wave", "score": 0.8, "top_k": []}],
-}
-_HEAD: dict[str, Any] = {
-    "response_model": SegmentsView,
-    "openapi_extra": form_body(HeadForm, example={"top_k": "5"}),
-    "responses": {200: answer(_HEAD_EXAMPLE), **problems(400, 404, 413, 415, 422, 503)},
-}
-
-
-@router.post("/v1/gestures", summary="Recognise gestures", **_HEAD)
-def gestures(_caller: User) -> SegmentsView:
-    """Answers 404 `head_not_configured` until a gesture head is installed."""
-    raise ApiError("head_not_configured", "no head for gestures is installed")
-
-
-@router.post("/v1/actions", summary="Recognise actions", **_HEAD)
-def actions(_caller: User) -> SegmentsView:
-    """Answers 404 `head_not_configured` until an action head is installed."""
-    raise ApiError("head_not_configured", "no head for actions is installed")

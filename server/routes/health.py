@@ -9,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 import avse
 from server.auth import identify
+from server.catalogue import HEAD_TASKS, LOADABLE
 from server.dependencies import Parts, Service
 from server.errors import ApiError
 from server.openapi import answer, problems, text_answer
@@ -17,7 +18,7 @@ from server.schemas import HealthView, Metadata
 router = APIRouter(tags=["service"])
 _READY_EXAMPLE = {"status": "ready", "checks": {"service": "ok", "store": "ok", "disk": "ok"}}
 _METRICS_EXAMPLE = """# TYPE avse_jobs_total counter
-avse_jobs_total{kind="enhancement",reason="none",status="succeeded"} 12.0
+avse_jobs_total{kind="enhancement",reason="",status="succeeded"} 12.0
 # TYPE avse_queue_depth gauge
 avse_queue_depth 0.0
 """
@@ -28,7 +29,7 @@ _METADATA_EXAMPLE = {
     "key_needed": False,
     "webhooks": False,
     "outputs": ["wav", "flac", "mp3", "opus", "mp4"],
-    "heads": [],
+    "heads": ["gestures", "actions"],
     "limits": {"job_max_bytes": 1_000_000_000, "job_max_s": 1800},
 }
 _OUTPUTS = ["wav", "flac", "mp3", "opus", "mp4"]
@@ -116,9 +117,10 @@ def bring_up_to_date(service: Service) -> None:
     service.metrics.queue_depth.set(service.store.n_queued())
     service.metrics.spool_bytes.set(service.spool.used_bytes())
     states = service.store.model_statuses()
-    for model in service.catalogue.all("enhancement"):
-        is_loaded = model.id in states and states[model.id].status == "ready"
-        service.metrics.model_loaded.labels(model.id).set(is_loaded)
+    for model in service.catalogue.all():
+        if model.task in LOADABLE:
+            is_loaded = model.id in states and states[model.id].status == "ready"
+            service.metrics.model_loaded.labels(model.id).set(is_loaded)
 
 
 @router.get(
@@ -149,6 +151,6 @@ def metadata(parts: Parts) -> Metadata:
         key_needed=parts.keys.is_needed,
         webhooks=settings.allow_webhooks and settings.webhook_secret is not None,
         outputs=_OUTPUTS,
-        heads=[],
+        heads=[kind for kind in HEAD_TASKS if parts.catalogue.head(kind) is not None],
         limits=limits,
     )

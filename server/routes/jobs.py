@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
-from server.answers import POLL_AGAIN_S, accepted, file_answer, job_view, preferences
+from server.answers import POLL_AGAIN_S, accepted, file_answer, job_view, preferred_wait_s
 from server.auth import User
 from server.dependencies import Parts, Service
 from server.errors import ApiError
 from server.job_types import FINISHED, Event, Job, Kind, Status
 from server.openapi import JOB_EXAMPLE, answer, form_body, header, problems, text_answer
 from server.openapi import file_answer as file_schema
-from server.schemas import EnhancementForm, FacesForm, JobForm, JobList, JobView
+from server.schemas import EnhancementForm, FacesForm, HeadForm, JobForm, JobList, JobView
 from server.submission import Submission, submit
 from server.waiting import forget, wait_for_end
 
@@ -87,8 +87,9 @@ VisibleJob = Annotated[Job, Depends(visible_job)]
         JobForm,
         EnhancementForm,
         FacesForm,
+        HeadForm,
         files=(),
-        optional_files=("file", "reference", "estimate", "noisy"),
+        optional_files=("file", "reference", "estimate", "noisy", "skeleton"),
         either=(("file",), ("reference", "estimate")),
         example=_EXAMPLE,
     ),
@@ -108,8 +109,8 @@ async def create_job(
 ) -> Response:
     """Upload a clip and come back for the result.
 
-    The fields are those of the kind (`enhancement`, `faces`, `evaluation`), beside `kind`,
-    `webhook_url` and `metadata`.
+    The fields are those of the kind (`enhancement`, `faces`, `evaluation`, `gestures`, `actions`),
+    beside `kind`, `webhook_url` and `metadata`.
     """
     job = await submit(request, parts, Submission(None, False, caller))
     return await accepted(parts, job, request)
@@ -153,9 +154,8 @@ def list_jobs(
 )
 async def get_job(request: Request, response: Response, parts: Parts, job: VisibleJob) -> JobView:
     """Stage, progress, place in the queue, results. `Prefer: wait=N` waits for the end."""
-    asked = preferences(request).get("wait")
-    if asked is not None and asked.isascii() and asked.isdigit():
-        wait_s = min(float(asked), parts.settings.max_wait_s)
+    wait_s = preferred_wait_s(request, parts.settings.max_wait_s)
+    if wait_s is not None:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
         job = await wait_for_end(parts, job, wait_s)
     if not job.is_finished:

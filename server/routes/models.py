@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from server.auth import Admin, User
-from server.catalogue import ENHANCEMENT, Model
+from server.catalogue import HEAD_TASKS, LOADABLE, Model
 from server.dependencies import Parts, Service
 from server.errors import ApiError
 from server.job_types import ModelState
@@ -23,6 +23,8 @@ _EXAMPLE = {
     "sample_rate": 16000,
     "scores": {},
     "is_default": True,
+    "labels": [],
+    "streams": [],
 }
 _LOADING_EXAMPLE = {**_EXAMPLE, "status": "loading"}
 ModelId = Annotated[str, Path(examples=["avse-mmtm"])]
@@ -106,7 +108,7 @@ def _known(service: Service, model_id: str) -> Model:
 
 def _loadable(service: Service, model_id: str) -> Model:
     model = _known(service, model_id)
-    if model.task != ENHANCEMENT:
+    if model.task not in LOADABLE:
         raise ApiError("conflict", "this model is always loaded, by those who read the media")
     if service.drain.is_draining:
         raise ApiError("draining", "the service is about to restart; try again soon")
@@ -114,6 +116,7 @@ def _loadable(service: Service, model_id: str) -> Model:
 
 
 def _view(service: Service, model: Model, state: ModelState | None) -> ModelView:
+    heads = [service.catalogue.head(kind) for kind in HEAD_TASKS]
     return ModelView(
         id=model.id,
         task=model.task,
@@ -122,5 +125,7 @@ def _view(service: Service, model: Model, state: ModelState | None) -> ModelView
         licence=model.licence,
         sample_rate=model.sample_rate_hz,
         scores=model.scores,
-        is_default=model.id == service.catalogue.default_id,
+        is_default=model.id == service.catalogue.default_id or model in heads,
+        labels=list(model.labels),
+        streams=list(model.streams),
     )

@@ -79,6 +79,7 @@ def serving(app: Any) -> Iterator[int]:
 def run_app(folder: Path, **settings: Any) -> Iterator[Running]:
     """An app, a worker and a client; keyword arguments are settings."""
     chosen = {"spool_dir": folder, "min_free_bytes": 0, "key_file": None}
+    chosen |= {"gesture_model": "", "action_model": ""}
     app = create_app(Settings(**(chosen | settings)), engine="none")
     service = app.state.service
     worker = FakeWorker(service.spool, service.store, "fake", service.catalogue.default_id)

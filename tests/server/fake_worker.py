@@ -18,7 +18,7 @@ from server.job_types import Job, Observation
 from server.jobs import JobStore
 from server.spool import Spool
 
-KINDS = ("enhancement", "faces", "evaluation")
+KINDS = ("enhancement", "faces", "evaluation", "gestures", "actions")
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
 _POLL_S = 0.01
 _BEAT_S = 0.2
@@ -107,7 +107,7 @@ class FakeWorker:
     def _follow_wishes(self) -> None:
         for model_id, is_wanted in self.store.wanted_models().items():
             wanted = "ready" if is_wanted else "available"
-            if self.store.model_statuses()[model_id].status != wanted:
+            if self.store.model_statuses()[model_id].status not in (wanted, "failed"):
                 self.store.set_model_status(model_id, wanted)  # type: ignore[arg-type]
 
     def _work(self, job: Job) -> None:
@@ -143,7 +143,12 @@ class FakeWorker:
         return True
 
     def _finish(self, job: Job) -> None:
-        results = {"faces": self._faces, "evaluation": self._scores}
+        results = {
+            "faces": self._faces,
+            "evaluation": self._scores,
+            "gestures": self._segments,
+            "actions": self._segments,
+        }
         outputs, result = results.get(job.kind, self._enhance)(job)
         seen = [
             Observation("avse_stage_seconds", 0.01, {"stage": "infer"}),
@@ -183,6 +188,13 @@ class FakeWorker:
         track = {"id": 0, "start": 0.0, "end": 1.0, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.9}
         track |= {"speaking_score": 0.5, "thumbnail": thumbnail}
         return {}, {"duration": 1.0, "tracks": [track]}
+
+    @staticmethod
+    def _segments(job: Job) -> tuple[dict[str, str], dict[str, Any]]:
+        best = [{"label": "wave", "score": 0.75}, {"label": "clap", "score": 0.25}]
+        segment = {"start": 0.0, "end": 1.0, **best[0], "top_k": best[: job.options["top_k"]]}
+        found = {"model": job.options["model"], "duration": 1.0, "segments": [segment]}
+        return {}, {**found, "streams": ["depth"], "notes": []}
 
     @staticmethod
     def _scores(job: Job) -> tuple[dict[str, str], dict[str, Any]]:

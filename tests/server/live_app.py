@@ -62,6 +62,7 @@ def live_app(folder: Path, **choices: Any) -> Iterator[LiveApp]:
     key_file = folder / "keys.json"
     alice, bob = (add_key(key_file, name, ["enhance"]) for name in ("alice", "bob"))
     admin = add_key(key_file, "admin", ["enhance", "admin"])
+    choices = {"gesture_model": "", "action_model": ""} | choices
     settings = Settings(spool_dir=folder / "spool", key_file=key_file, **choices)
     app = create_app(settings, engine="none")
     service: Service = app.state.service

@@ -186,8 +186,10 @@ def test_events_of_a_running_job(running: Running) -> None:
     with running.client.stream("GET", url) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert stream.headers["cache-control"] == "no-cache"
+        blocks = stream.iter_text()
+        first = next(blocks)
         running.worker.go_on()
-        found = events(stream.read().decode())
+        found = events(first + "".join(blocks))
     assert found[0] == ("progress", "", {"stage": None, "progress": 0.0, "queue_position": 0})
     assert [name for name, _, _ in found[1:]] == ["warning", *["progress"] * 3, "succeeded"]
     assert [int(number) for _, number, _ in found[1:]] == list(range(1, 6))

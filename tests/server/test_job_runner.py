@@ -65,7 +65,7 @@ def make_bench(root: Path, **changes: Any) -> Bench:
     run = StandIn(0.001) if settings.stand_in_ms else Networks(shelf, "cpu")
     batcher: Batcher[Any, Any] = Batcher(run, BatchConfig(wait_s=0.0))
     pool, seen = InlinePool(), Observations()
-    shop = Workshop(settings, store, spool, pool, batcher, seen)  # type: ignore[arg-type]
+    shop = Workshop(settings, store, spool, pool, batcher, seen, shelf)  # type: ignore[arg-type]
     return Bench(store, spool, pool, seen, JobRunner(shop, WORKER), root)
 
 

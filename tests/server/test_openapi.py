@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 
 from server.main import create_app  # noqa: E402
 from server.settings import Settings  # noqa: E402
+from tests.server.head_parts import head_settings  # noqa: E402
 from tests.server.live_app import LiveApp, live_app  # noqa: E402
 
 N_EXAMPLES = 8
@@ -30,7 +31,7 @@ INTERFACE = (
     "GET /v1/models/{model_id}", "POST /v1/models/{model_id}/load",
     "POST /v1/models/{model_id}/unload", "POST /v1/evaluations", "GET /v1/health/live",
     "GET /v1/health/ready", "GET /metrics", "GET /v1/metadata", "GET /openapi.json", "GET /docs",
-    "GET /",
+    "GET /", "POST /v1/gestures", "POST /v1/actions",
 )  # fmt: skip
 CHECKS = [
     not_a_server_error,
@@ -53,7 +54,10 @@ bounded = settings(
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveApp]:
     limits = {"min_free_bytes": 0, "max_queued": 10_000, "max_jobs_per_key": 10_000}
-    with live_app(tmp_path_factory.mktemp("app"), **limits) as app:
+    heads = head_settings(tmp_path_factory.mktemp("heads"))
+    with live_app(tmp_path_factory.mktemp("app"), **limits, **heads) as app:
+        for model in ("hands", "bodies"):  # a cold head answers 503 before it has loaded
+            app.service.store.set_model_status(model, "ready")
         yield app
 
 
@@ -131,7 +135,7 @@ def test_the_document_says_where_a_key_is_needed(address, tmp_path):
 
 def test_fields_of_a_form_are_never_null(address):
     paths = httpx.get(f"{address}/openapi.json").json()["paths"]
-    for path in ("/v1/jobs", "/v1/audio/enhancements", "/v1/faces"):
+    for path in ("/v1/jobs", "/v1/audio/enhancements", "/v1/faces", "/v1/actions"):
         body = paths[path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert "null" not in json.dumps(body)
         assert body["properties"]["file"]["minLength"] == 1

@@ -1,0 +1,64 @@
+"""Between a job and a recognition head: what the child reads, the options, the findings."""
+
+import json
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preprocessing.media import MediaLimits
+from preprocessing.types import Progress
+from server.spool import INPUT
+from server.streams_file import STREAMS, write_streams
+
+if TYPE_CHECKING:
+    from avse.recognition import Recognition, RecognitionOptions
+
+SKELETON = "skeleton"
+
+
+def leave_streams(
+    folder: Path, options: Mapping[str, Any], limits: MediaLimits, progress: Progress
+) -> dict[str, Any]:
+    """In a decode child: the clip as the head of `options["bundle"]` looks at it, in a file.
+
+    The weights are not opened. Returns `stage_s`.
+
+    Raises:
+        MediaError: The clip or the skeleton cannot be used.
+        BundleInvalid: The head's description is not one.
+    """
+    start = time.perf_counter()
+    progress("decode", 0.0, 1.0)
+    streams = import_module("preprocessing.streams")
+    bundle = Path(options["bundle"])
+    spec = import_module("models.weights").read_spec(bundle)
+    settings = import_module("avse.recognition.bundle").read_head_settings(spec, bundle.name)
+    skeleton = folder / SKELETON if options.get("has_skeleton") else None
+    prepared = streams.prepare_streams(
+        folder / INPUT,
+        settings.prepare,
+        streams.StreamSources(skeleton=skeleton),
+        limits=limits,
+        progress=progress,
+    )
+    write_streams(folder / STREAMS, prepared)
+    return {"stage_s": {"decode": time.perf_counter() - start}}
+
+
+def recognition_options(options: Mapping[str, Any]) -> "RecognitionOptions":
+    """The choices of a job."""
+    chosen: RecognitionOptions = import_module("avse.recognition").RecognitionOptions(
+        top_k=int(options["top_k"]),
+        window_s=options.get("window_s"),
+        stride_s=options.get("stride_s"),
+        threshold=float(options["threshold"]),
+    )
+    return chosen
+
+
+def described(found: "Recognition") -> dict[str, Any]:
+    """What a head found, as the interface shows it."""
+    shown: dict[str, Any] = json.loads(found.to_json())
+    return shown
