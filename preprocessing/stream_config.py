@@ -57,6 +57,9 @@ class StreamConfig:
         view: The square of the clip's picture that is looked at.
         normalisation: How bytes and pixels become -1..1.
         skeleton: Shape of the skeleton's window.
+        is_mirrored: The head learned from pictures that are mirrored, as some depth cameras give
+            them; pictures that are not depth are then mirrored too, for left and right may be
+            classes.
     """
 
     streams: tuple[str, ...] = ("depth", "flow")
@@ -66,6 +69,7 @@ class StreamConfig:
     view: SquareView = field(default_factory=SquareView)
     normalisation: Normalisation = field(default_factory=Normalisation)
     skeleton: SkeletonConfig = field(default_factory=SkeletonConfig)
+    is_mirrored: bool = False
 
     def __post_init__(self) -> None:
         """Check the contract.

@@ -29,6 +29,7 @@ PICTURES_FOR_KIND = 32
 _GRID_TOLERANCE_S = 1e-6
 
 Bytes = NDArray[np.uint8]
+People = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
 class NoStream(MediaError):
@@ -118,24 +119,36 @@ def prepare_streams(
     gathered = _Gathered(config, sources, limits.max_duration_s)
     gathered.read(path, video, progress)
     notes = [*gathered.notes()]
-    arrays, standing_in = _choose(gathered, path)
+    arrays, standing_in = _choose(gathered)
     skeleton_times_s = np.zeros(0)
     if "skeleton" in config.streams:
-        found = _skeleton(gathered, path)
-        if found is None:
-            notes.append("no skeleton was given and no pose estimator asked for: it is left out")
-        else:
+        found, reason = _skeleton(gathered, path)
+        notes += [reason] if reason else []
+        if found is not None:
             arrays["skeleton"], skeleton_times_s = found
     if not set(arrays) - set(standing_in):
         notes += standing_in.values()
     else:
         notes += [_LEFT_OUT[name] for name in standing_in]
         arrays = {name: array for name, array in arrays.items() if name not in standing_in}
+    if config.is_mirrored and not gathered.is_depth and set(arrays) - {"skeleton"}:
+        arrays = {name: mirrored(name, array) for name, array in arrays.items()}
+        notes.append("the pictures were mirrored, as those are that the head learned from")
     if not arrays:
         raise NoStream(path, f"one of {', '.join(config.streams)}", "none of them")
     ordered = {name: arrays[name] for name in config.streams if name in arrays}
     times_s = np.array(gathered.times_s)
     return PreparedStreams(times_s, gathered.duration_s, ordered, skeleton_times_s, tuple(notes))
+
+
+def mirrored(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """A picture stream `[N, H, W, ...]` with left and right exchanged; skeletons stay."""
+    if name == "skeleton":
+        return array
+    flipped = np.ascontiguousarray(array[:, :, ::-1])
+    if name == "flow":
+        flipped[..., 0] *= -1  # within -127..127, so that int8 holds it
+    return flipped
 
 
 _LEFT_OUT = {
@@ -257,7 +270,7 @@ def chroma(image: Bytes) -> float:
     return float((small.max(2) - small.min(2)).mean())
 
 
-def _choose(gathered: _Gathered, path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def _choose(gathered: _Gathered) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Picture streams that are wanted, and notes for those that are not what they are called."""
     wanted, is_depth = gathered.config.streams, gathered.is_depth
     arrays: dict[str, NDArray[Any]] = {}
@@ -278,18 +291,19 @@ def _choose(gathered: _Gathered, path: Path) -> tuple[dict[str, NDArray[Any]], d
     return arrays, standing_in
 
 
-def _skeleton(
-    gathered: _Gathered, path: Path
-) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
-    """People `[M, P, J, 3]` with their times, from the file or the pose estimator."""
+def _skeleton(gathered: _Gathered, path: Path) -> tuple[People | None, str]:
+    """People `[M, P, J, 3]` with their times, or why there are none."""
     config, sources = gathered.config.skeleton, gathered.sources
     if sources.skeleton is not None:
         people = read_skeleton(sources.skeleton, path.stem, config.n_joints)[:, : config.max_people]
-        return people, np.linspace(gathered.times_s[0], gathered.last_s, len(people))
-    if not gathered.people:
-        return None
-    n_people = max(1, min(config.max_people, max(len(found) for found in gathered.people)))
+        times_s = np.linspace(gathered.times_s[0], gathered.last_s, len(people))
+        return (people, times_s), ""
+    if sources.pose is None:
+        return None, "no skeleton was given and no pose estimator asked for: it is left out"
+    n_people = min(config.max_people, max(len(found) for found in gathered.people))
+    if not n_people:
+        return None, f"{sources.pose.name} found nobody: the skeleton is left out"
     people = np.zeros((len(gathered.people), n_people, config.n_joints, 3), np.float32)
     for place, found in zip(people, gathered.people, strict=True):
         place[: len(found)] = found[:n_people]
-    return people, np.array(gathered.times_s)
+    return (people, np.array(gathered.times_s)), ""

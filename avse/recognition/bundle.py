@@ -32,6 +32,7 @@ class HeadSettings:
         view: The square of the clip's picture that is looked at.
         normalisation: How bytes and pixels become -1..1.
         skeleton: Shape of the skeleton's window.
+        is_mirrored: The head learned from mirrored pictures (see `StreamConfig`).
         window_s: Length of a window over a long clip.
         stride_s: Step between windows.
         whole_s: A clip up to so long is one window, as in training.
@@ -45,6 +46,7 @@ class HeadSettings:
     view: SquareView = field(default_factory=SquareView)
     normalisation: Normalisation = field(default_factory=Normalisation)
     skeleton: SkeletonConfig = field(default_factory=SkeletonConfig)
+    is_mirrored: bool = False
     window_s: float = 2.2
     stride_s: float = 0.55
     whole_s: float = 4.5
@@ -71,6 +73,7 @@ class HeadSettings:
             view=self.view,
             normalisation=self.normalisation,
             skeleton=self.skeleton,
+            is_mirrored=self.is_mirrored,
         )
 
 

@@ -122,6 +122,18 @@ def test_who_knows_better_may_say_what_the_pictures_are(tmp_path: Path) -> None:
     assert prepare_streams(path, only).notes == ()
 
 
+def test_a_head_of_mirrored_pictures_sees_others_mirrored(tmp_path: Path) -> None:
+    path = clip(tmp_path, coloured)
+    plain = prepare_streams(path, StreamConfig(("flow",), size_px=48))
+    head = StreamConfig(("flow",), size_px=48, is_mirrored=True)
+    other = prepare_streams(path, head)
+    assert any("were mirrored" in note for note in other.notes)
+    flow = plain.arrays["flow"]
+    np.testing.assert_array_equal(other.arrays["flow"][..., 1], flow[:, :, ::-1, 1])
+    np.testing.assert_array_equal(other.arrays["flow"][..., 0], -flow[:, :, ::-1, 0])
+    assert not prepare_streams(path, head, StreamSources(picture="depth")).notes
+
+
 def test_a_skeleton_is_read_and_spread_over_the_clip(tmp_path: Path) -> None:
     movement = np.random.default_rng(0).normal(size=(40, 4, 3)).astype(np.float32)
     np.savez(tmp_path / "all.npz", clip=movement, other=movement[:3])
@@ -168,6 +180,19 @@ def test_a_pose_estimator_fills_in_and_empty_places_are_zero(tmp_path: Path) -> 
     assert people[0, 0].all()
     assert not people[0, 1].any()
     assert people[1:].all()
+
+
+class Nobody(TwoPeople):
+    """A pose estimator that finds nobody."""
+
+    def estimate(self, image: np.ndarray, time_s: float) -> np.ndarray:
+        return np.zeros((0, 4, 3), np.float32)
+
+
+def test_a_pose_estimator_that_finds_nobody_says_so(tmp_path: Path) -> None:
+    prepared = prepare_streams(clip(tmp_path), CONFIG, StreamSources(pose=Nobody()))
+    assert prepared.streams == ("depth", "flow")
+    assert prepared.notes == ("scripted found nobody: the skeleton is left out",)
 
 
 @pytest.mark.parametrize(
