@@ -147,5 +147,7 @@ class _Attention(nn.Module):
 
     def _thinned(self, blocks: Tensor) -> Tensor:
         """Whole blocks left out, the others scaled up to make good for them."""
+        if not self.training or self.config.block_dropout == 0:
+            return blocks
         keep = blocks.new_ones(blocks.shape[:2] + (1,) * (blocks.dim() - 2))
-        return blocks * F.dropout(keep, self.config.block_dropout, self.training)
+        return blocks * F.dropout(keep, self.config.block_dropout)
