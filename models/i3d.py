@@ -161,7 +161,10 @@ class ConvUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C', ceil(T/s), ceil(H/s), ceil(W/s)]`."""
         kernel = self.conv.kernel_size
-        if self.conv.stride == (1, 1, 1):  # even padding: no copy is needed
+        if kernel == (1, 1, 1):  # a convolution would leave the channels-last layout
+            x = F.linear(rearrange(x, "b c t h w -> b t h w c"), self.conv.weight.flatten(1))
+            x = rearrange(x, "b t h w c -> b c t h w")
+        elif self.conv.stride == (1, 1, 1):  # even padding: no copy is needed
             x = F.conv3d(x, self.conv.weight, padding=[k // 2 for k in kernel])
         else:
             x = self.conv(F.pad(x, same_padding(x.shape[2:], kernel, self.conv.stride)))
