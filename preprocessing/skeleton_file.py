@@ -1,5 +1,7 @@
 """Skeletons that somebody else recorded, from `.npy` and `.npz` files."""
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,10 @@ from preprocessing.errors import MediaError
 from preprocessing.skeleton import COORDINATES
 
 MAX_METRES = 1000.0
+# What NumPy and zipfile raise for a torn, encrypted or oddly packed file.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class SkeletonInvalid(MediaError):
@@ -33,7 +39,7 @@ def read_skeleton(path: Path, name: str, n_joints: int) -> NDArray[np.float32]:
     expected = f"a skeleton [T, {n_joints}, {COORDINATES}]"
     try:
         array = _load(path, name)
-    except (OSError, ValueError, EOFError) as error:
+    except _UNREADABLE as error:
         raise SkeletonInvalid(path, expected, str(error) or type(error).__name__) from error
     if array.ndim == 3:
         array = array[:, None]
@@ -51,15 +57,21 @@ def _load(path: Path, name: str) -> NDArray[Any]:
     """The array of a file.
 
     Raises:
-        ValueError: An archive has none of that name.
+        ValueError: There is none, or an archive has none of that name.
     """
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded as arrays:
-        names = list(arrays.files)
-        wanted = [n for n in (name, "skeleton") if n in names] or (names if len(names) == 1 else [])
-        if not wanted:
-            raise ValueError(f"{len(names)} arrays, none called {name} or skeleton")
-        chosen: NDArray[Any] = arrays[wanted[0]]
-        return chosen
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            with loaded as arrays:
+                loaded = _member(arrays, name)
+    if not isinstance(loaded, np.ndarray):
+        raise ValueError("no array of numbers")
+    return loaded
+
+
+def _member(arrays: Any, name: str) -> Any:
+    names = list(arrays.files)
+    wanted = [n for n in (name, "skeleton") if n in names] or (names if len(names) == 1 else [])
+    if not wanted:
+        raise ValueError(f"{len(names)} arrays, none called {name} or skeleton")
+    return arrays[wanted[0]]

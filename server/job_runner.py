@@ -155,7 +155,8 @@ class JobRunner:
         """Gestures or actions: the head is in memory before its turn in the batcher comes."""
         options = control.job.options
         bundle = self._shop.shelf.folder(options["model"])
-        read = self._in_child("streams", folder, {**options, "bundle": str(bundle)}, control)
+        choices = {**options, "bundle": str(bundle), "pose": self._shop.settings.pose}
+        read = self._in_child("streams", folder, choices, control)
         control.has_read()
         head = self._shop.shelf.head(options["model"])
         prepared = read_streams(folder / STREAMS, head.bundle.settings.prepare)

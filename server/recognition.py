@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocessing.media import MediaLimits
+from preprocessing.streams import PictureKind, StreamSources, prepare_streams
 from preprocessing.types import Progress
 from server.spool import INPUT
 from server.streams_file import STREAMS, write_streams
@@ -31,20 +32,29 @@ def leave_streams(
     """
     start = time.perf_counter()
     progress("decode", 0.0, 1.0)
-    streams = import_module("preprocessing.streams")
     bundle = Path(options["bundle"])
     spec = import_module("models.weights").read_spec(bundle)
     settings = import_module("avse.recognition.bundle").read_head_settings(spec, bundle.name)
-    skeleton = folder / SKELETON if options.get("has_skeleton") else None
-    prepared = streams.prepare_streams(
+    prepared = prepare_streams(
         folder / INPUT,
         settings.prepare,
-        streams.StreamSources(skeleton=skeleton),
+        _sources(folder, options, "skeleton" in settings.streams),
         limits=limits,
         progress=progress,
     )
     write_streams(folder / STREAMS, prepared)
     return {"stage_s": {"decode": time.perf_counter() - start}}
+
+
+def _sources(folder: Path, options: Mapping[str, Any], wants_skeleton: bool) -> "StreamSources":
+    """What the clip's pictures are, and its skeleton: as sent, or from the operator's estimator."""
+    picture: PictureKind = options.get("picture") or "auto"
+    if options.get("has_skeleton"):
+        return StreamSources(folder / SKELETON, None, picture)
+    pose = None
+    if wants_skeleton and options.get("pose"):
+        pose = import_module("preprocessing.pose").make_pose_estimator(options["pose"])
+    return StreamSources(None, pose, picture)
 
 
 def recognition_options(options: Mapping[str, Any]) -> "RecognitionOptions":

@@ -94,6 +94,9 @@ class HeadForm(Form):
     threshold: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False, description="Segments that score less are left out."
     )
+    picture: Literal["auto", "depth", "colour"] = Field(
+        "auto", description="What the pictures are; auto tells depth by its missing colour."
+    )
 
     @model_validator(mode="after")
     def _without_gaps(self) -> "HeadForm":

@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     model_ttl_s: float = Field(
         default=0.0, ge=0, description="Unload a model unused so long; 0: never."
     )
+    pose: str = Field(
+        default="",
+        description="Finds skeletons for /v1/actions where none is sent: mediapipe; empty: none.",
+    )
     head_ttl_s: float = Field(
         default=900.0, ge=0, description="Unload a recognition head unused so long; 0: never."
     )
@@ -116,6 +120,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(filter(None, value.split(":"))) if isinstance(value, str) else value
+
+    @field_validator("pose")
+    @classmethod
+    def _known_pose(cls, value: str) -> str:
+        if value not in ("", "mediapipe"):
+            raise ValueError("expected mediapipe or nothing")
+        return value
 
     @field_validator("log_level")
     @classmethod

@@ -43,4 +43,8 @@ Skeleton = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Joints [T, J, 3] in metres, .npy or .npz."),
 ]
+Picture = Annotated[
+    Literal["auto", "depth", "colour"],
+    typer.Option(help="What the pictures are; auto tells depth by its missing colour."),
+]
 IsJson = Annotated[bool, typer.Option("--json", help="As the HTTP interface answers.")]

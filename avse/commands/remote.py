@@ -12,6 +12,7 @@ from avse.commands.options import (
     Head,
     IsJson,
     Mode,
+    Picture,
     Skeleton,
     Strength,
     StrideS,
@@ -96,12 +97,15 @@ def gestures(
     window_s: WindowS = None,
     stride_s: StrideS = None,
     threshold: Threshold = 0.0,
+    picture: Picture = "auto",
     is_json: IsJson = False,
     key: Key = None,
 ) -> None:
     """Send a clip to a server and print the hand gestures it sees."""
-    wanted = _choices("gestures", model, top_k, window_s, stride_s, threshold)
-    _recognise(clip, server, key, wanted, is_json)
+    _recognise(
+        clip, server, key, is_json, kind="gestures", model=model, top_k=top_k, window_s=window_s,
+        stride_s=stride_s, threshold=threshold, picture=picture,
+    )  # fmt: skip
 
 
 @remote_app.command()
@@ -114,38 +118,20 @@ def actions(
     window_s: WindowS = None,
     stride_s: StrideS = None,
     threshold: Threshold = 0.0,
+    picture: Picture = "auto",
     is_json: IsJson = False,
     key: Key = None,
 ) -> None:
     """Send a clip to a server and print the actions it sees."""
     if skeleton is not None:
         _check_there(skeleton)
-    wanted = _choices("actions", model, top_k, window_s, stride_s, threshold)
-    _recognise(clip, server, key, {**wanted, "skeleton": skeleton}, is_json)
+    _recognise(
+        clip, server, key, is_json, kind="actions", model=model, top_k=top_k, window_s=window_s,
+        stride_s=stride_s, threshold=threshold, picture=picture, skeleton=skeleton,
+    )  # fmt: skip
 
 
-def _choices(
-    kind: str,
-    model: str | None,
-    top_k: int,
-    window_s: float | None,
-    stride_s: float | None,
-    threshold: float,
-) -> dict[str, Any]:
-    """The form fields of a recognition."""
-    return {
-        "kind": kind,
-        "model": model,
-        "top_k": top_k,
-        "window_s": window_s,
-        "stride_s": stride_s,
-        "threshold": threshold,
-    }
-
-
-def _recognise(
-    clip: Path, server: str, key: str | None, wanted: dict[str, Any], is_json: bool
-) -> None:
+def _recognise(clip: Path, server: str, key: str | None, is_json: bool, **wanted: Any) -> None:
     """As a job: clips may be long, and the server may have to load its head first."""
     _check_there(clip)
     with _connected(server, key) as client, Bars() as bars:

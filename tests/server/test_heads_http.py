@@ -128,6 +128,7 @@ def test_a_job_waits_for_its_head_by_itself(running: Running) -> None:
         "window_s": 2.0,
         "stride_s": 0.5,
         "threshold": 0.3,
+        "picture": "auto",
         "has_skeleton": False,
     }
     later = running.post("/v1/actions", headers={"Prefer": "respond-async"})
@@ -162,6 +163,7 @@ def test_actions_take_a_skeleton_file(running: Running) -> None:
         ({"window_s": "1", "stride_s": "2"}, 422, "stride_s"),
         ({"threshold": "1.1"}, 422, "threshold"),
         ({"threshold": "-0.1"}, 422, "threshold"),
+        ({"picture": "thermal"}, 422, "picture"),
         ({"strength": "1"}, 400, "strength"),
         ({"model": "bodies"}, 404, "model"),
         ({"model": "avse-mmtm"}, 404, "model"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,47 @@ def test_actions_with_and_without_a_skeleton(bench: Bench) -> None:
     assert bench.do("actions", {"input": bench.clip}, threshold=1.0).result["segments"] == []
 
 
+def test_what_the_pictures_are_can_be_said(bench: Bench) -> None:
+    depth = bench.do("gestures", {"input": bench.clip}, picture="depth").result
+    colour = bench.do("gestures", {"input": bench.clip}, picture="colour").result
+    assert (depth["streams"], depth["notes"]) == (["depth", "flow"], [])
+    assert colour["streams"] == ["flow"]
+    assert any("depth" in note for note in colour["notes"])
+
+
+class SwayingPose:
+    """Finds one body in every picture."""
+
+    name = "swaying"
+
+    def estimate(self, image: np.ndarray, time_s: float) -> np.ndarray:
+        return np.full((1, N_JOINTS, 3), time_s, np.float32)
+
+
+def test_the_operators_pose_estimator_stands_in_for_a_skeleton(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "preprocessing.pose.make_pose_estimator", lambda name: asked.append(name) or SwayingPose()
+    )
+    shop = bench.runner._shop
+    chosen = shop.settings.model_copy(update={"pose": "mediapipe"})
+    monkeypatch.setattr(bench.runner, "_shop", replace(shop, settings=chosen))
+    assert bench.do("actions", {"input": bench.clip}).result["streams"] == ["depth", "skeleton"]
+    assert bench.do("gestures", {"input": bench.clip}).status == "succeeded"
+    sent = bench.do("actions", {"input": bench.clip, "skeleton": bench.skeleton})
+    assert sent.result["streams"] == ["depth", "skeleton"]
+    assert asked == ["mediapipe"]
+
+
+def _zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("skeleton.npy", content)
+    return packed.getvalue()
+
+
 def _saved(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
@@ -117,6 +159,10 @@ BAD_SKELETONS = {
     "nothing": b"\0",
     "words": b"not a skeleton",
     "npy_cut_short": _saved(BODY)[:-10],
+    "zip_of_words": _zipped(b"not a skeleton"),
+    "zip_cut_short": _zipped(_saved(BODY))[:-30],
+    "zip_torn": b"PK\x03\x04" + b"\xff" * 200,
+    "zip_of_nothing": b"PK\x05\x06" + b"\0" * 18,
     "pickle": _saved(np.array([{}], object)),
     "text": _saved(np.array(["a"])),
     "flat": _saved(np.zeros(7)),
