@@ -58,9 +58,9 @@ class DigitsConfig:
 
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
-    n_steps: int = 1000
-    n_sound_steps: int = 400
-    n_autoencoder_steps: int = 400
+    n_steps: int = 600
+    n_sound_steps: int = 300
+    n_autoencoder_steps: int = 300
     batch_size: int = 64
     n_complete: int = 32
     learning_rate: float = 2e-3

@@ -131,6 +131,7 @@ class DigitsBench:
         if settings.is_file() and settings.read_text(encoding="utf-8") != text:
             raise FileExistsError(17, "results of other settings; take another --out", settings)
         settings.write_text(text, encoding="utf-8")
+        self.commit = code_version()
         torch.set_num_threads(config.n_threads)
         self._corpus: DigitCorpus | None = None
         self._fitting: tuple[tuple[float, int], Fitting, DigitTask] | None = None
@@ -145,7 +146,7 @@ class DigitsBench:
         net = fitting.fit(cell.method)
         seconds = time.monotonic() - started
         result = CellResult(
-            cell, _scores(net, task), len(fitting.complete), round(seconds, 1), code_version()
+            cell, _scores(net, task), len(fitting.complete), round(seconds, 1), self.commit
         )
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
@@ -160,7 +161,9 @@ class DigitsBench:
             if self._corpus is None:
                 self._corpus = read_digits(self.data_dir)
             task = draw_task(self._corpus, cell.share, cell.seed, self.config.protocol)
-            fitting = Fitting(task.train, self.config, cell.seed, progress)
+            last = self._fitting[1] if self._fitting else None
+            known = last.trained_image if last and last.seed == cell.seed else None
+            fitting = Fitting(task.train, self.config, cell.seed, progress, known)
             self._fitting = key, fitting, task
         return self._fitting[1], self._fitting[2]
 

@@ -50,7 +50,12 @@ class Fitting:
     """Trains the networks of one draw; the sound tower is trained once."""
 
     def __init__(
-        self, train: Pairs, config: DigitsConfig, seed: int, progress: Progress = no_progress
+        self,
+        train: Pairs,
+        config: DigitsConfig,
+        seed: int,
+        progress: Progress = no_progress,
+        image: ImageOnly | None = None,
     ) -> None:
         """Take the training pairs.
 
@@ -59,6 +64,7 @@ class Fitting:
             config: Settings.
             seed: Of weights, batches, noise.
             progress: Called as (stage, done, total).
+            image: The network of the picture alone, where another share of this seed has it.
         """
         self.train = train
         self.complete = train.part(train.has_sound)
@@ -68,6 +74,7 @@ class Fitting:
         self.progress = progress
         self.generator = torch.Generator().manual_seed(seed)
         self._sound: SoundOnly | None = None
+        self._image = image
 
     def fit(self, method: Method) -> DigitNet:
         """The trained network of a method, in eval mode.
@@ -76,9 +83,9 @@ class Fitting:
             ValueError: The method is unknown.
         """
         build: dict[Method, Callable[[], DigitNet]] = {
-            "image": self._image,
+            "image": self.image,
             "sound": self.sound,
-            "separate": lambda: Separate(self._image(), self.sound()),
+            "separate": lambda: Separate(self.image(), self.sound()),
             "full": self._full,
             "zeros": lambda: self._joint(Joint(self._tower(), self.config.dropout)),
             "autoencoder": self._autoencoder,
@@ -105,16 +112,25 @@ class Fitting:
             self._sound = net.eval()
         return self._sound
 
+    @property
+    def trained_image(self) -> ImageOnly | None:
+        """The network of the picture alone, if it has been trained; it needs no sound."""
+        return self._image
+
     def _tower(self) -> SoundTower:
         return self.sound().sound
 
-    def _image(self) -> ImageOnly:
+    def image(self) -> ImageOnly:
+        """The picture alone, from all pairs; trained once."""
+        if self._image is not None:
+            return self._image
         net = ImageOnly(self.config.dropout)
 
         def loss(step: Step) -> Tensor:
             return F.cross_entropy(net(step.some.images, None), step.some.labels)
 
         self._optimise("image", net, loss, self.config.n_steps)
+        self._image = net.eval()
         return net
 
     def _full(self) -> Joint:
@@ -204,7 +220,10 @@ class Fitting:
     ) -> None:
         learned: Iterable[Tensor] = [p for p in net.parameters() if p.requires_grad]
         optimiser = torch.optim.Adam(
-            learned, self.config.learning_rate, weight_decay=self.config.weight_decay
+            learned,
+            self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=True,
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
         net.train()
