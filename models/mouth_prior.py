@@ -88,8 +88,8 @@ class MouthPrior(nn.Module):
         x, _ = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"))
         x = self.into(rearrange(x, "b c v m -> b (c m) v"))
         x = rearrange(self.blocks(x), "b c v -> (b v) c")
-        movements: Tensor = rearrange(self.weigh(x, generator), "(b v) d -> b v d", b=n_batch)
-        return movements
+        movements: Tensor = self.weigh(x, generator)[0]
+        return rearrange(movements, "(b v) d -> b v d", b=n_batch)
 
     def fill(
         self,

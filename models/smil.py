@@ -50,8 +50,8 @@ class SmilOutput:
         logits: `[B, K]`.
         second: `[B, D2]` features of the second stream, seen or reconstructed.
         hidden: The joint features and each hidden layer of the head, after regularisation.
-        divergence: Of the sampled variables from their priors, a scalar; zero where both streams
-            are there.
+        divergence: Of the sampled variables from their priors, a scalar; zero where nothing was
+            sampled.
     """
 
     logits: Tensor
@@ -73,21 +73,23 @@ class Gaussian(nn.Module):
         self.log_deviation = _constant_linear(n_in, n_out, _log(deviation))
         self.start = (mean, deviation)
 
-    def forward(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
-        """A draw `[B, n_out]`; the mean itself without a generator."""
+    def forward(
+        self, features: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """A draw `[B, n_out]` and its mean divergence from the distribution it started as.
+
+        Without a generator it is the mean itself, and there is no divergence.
+        """
         mean = self.mean(features)
         if generator is None:
-            return torch.as_tensor(mean)
+            return torch.as_tensor(mean), None
+        log_deviation = self.log_deviation(features)
+        deviation = log_deviation.exp()
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
-        return torch.as_tensor(mean + noise.to(mean.device) * self.log_deviation(features).exp())
-
-    def divergence(self, features: Tensor) -> Tensor:
-        """Mean Kullback-Leibler divergence from the normal distribution it started as."""
-        mean, deviation = self.start
-        log_ratio = self.log_deviation(features) - _log(deviation)
-        shift = (self.mean(features) - mean) / deviation
-        gap: Tensor = (2 * log_ratio).exp() + shift.square() - 1 - 2 * log_ratio
-        return gap.mean() / 2
+        first_mean, first_deviation = self.start
+        gap = (deviation.square() + (mean - first_mean).square()) / first_deviation**2
+        gap = gap - 1 - 2 * (log_deviation - _log(first_deviation))
+        return mean + noise.to(mean.device) * deviation, gap.mean() / 2
 
 
 class PriorWeights(nn.Module):
@@ -105,17 +107,23 @@ class PriorWeights(nn.Module):
         self.is_unit = config.weights == "unit"
         self.priors: Tensor
 
-    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Reconstruct `[B, D]` from the present stream's features `[B, n_in]`."""
-        return self.mixing(features, generator) @ self.priors
+    def forward(
+        self, features: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Reconstruct `[B, D]` from the present stream's features; with the weights' divergence."""
+        mixing, divergence = self.mixing(features, generator)
+        return mixing @ self.priors, divergence
 
-    def mixing(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Weights `[B, K]`; they sum to one (in the form `unit` only on average)."""
+    def mixing(
+        self, features: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Weights `[B, K]`, which sum to one (in the form `unit` only on average); divergence."""
+        drawn, divergence = self.weights(features, generator)
         if self.is_unit:
-            drawn = self.weights(features, generator) - self.weights.mean(features) + 1
-            return torch.as_tensor(drawn / len(self.priors))
-        weights = F.softplus(self.weights(features, generator))
-        return weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
+            drawn = drawn - self.weights.mean(features) + 1
+            return drawn / len(self.priors), divergence
+        weights = F.softplus(drawn)
+        return weights / weights.sum(1, keepdim=True).clamp_min(1e-6), divergence
 
 
 class Smil(nn.Module):
@@ -179,9 +187,9 @@ class Smil(nn.Module):
         """Classify; without `second` by reconstruction, sampled where a generator is given."""
         seen = self.present(first)
         if second is not None:
-            return self._decide(seen, self.missing(second), is_complete=True, generator=None)
-        filled = self.fill(seen, generator)
-        return self._decide(seen, filled, is_complete=False, generator=generator)
+            return self._decide(seen, self.missing(second), iter(()), None, [])
+        filled, divergence = self.fill(seen, generator)
+        return self._decide(seen, filled, iter(self.regularisers), generator, [divergence])
 
     def backbone(self) -> Iterator[str]:
         """Names of the parameters that the inner step adapts: present tower and head."""
@@ -190,19 +198,23 @@ class Smil(nn.Module):
                 yield name
 
     def _decide(
-        self, seen: Tensor, second: Tensor, *, is_complete: bool, generator: torch.Generator | None
+        self,
+        seen: Tensor,
+        second: Tensor,
+        regularisers: Iterator[nn.Module],
+        generator: torch.Generator | None,
+        divergences: list[Tensor | None],
     ) -> SmilOutput:
-        points = iter(() if is_complete else self.regularisers)
-        divergences = [] if is_complete else [self.fill.weights.divergence(seen)]
         below, x = seen, torch.cat([seen, second], 1)
-        x = _regularised(next(points, None), below, x, generator, divergences)
+        x = _regularised(next(regularisers, None), below, x, generator, divergences)
         hidden = [x]
         for layer in self.head:
             below, x = x, layer(x)
             if isinstance(layer, nn.Linear) and layer is not self.head[-1]:
-                x = _regularised(next(points, None), below, x, generator, divergences)
+                x = _regularised(next(regularisers, None), below, x, generator, divergences)
                 hidden.append(x)
-        divergence = torch.stack(divergences).mean() if divergences else x.new_zeros(())
+        drawn = [d for d in divergences if d is not None]
+        divergence = torch.stack(drawn).mean() if drawn else x.new_zeros(())
         return SmilOutput(x, second, tuple(hidden), divergence)
 
 
@@ -243,12 +255,13 @@ def _regularised(
     below: Tensor,
     x: Tensor,
     generator: torch.Generator | None,
-    divergences: list[Tensor],
+    divergences: list[Tensor | None],
 ) -> Tensor:
-    if not isinstance(regulariser, Gaussian):
+    if regulariser is None:
         return x
-    divergences.append(regulariser.divergence(below))
-    return x * F.softplus(regulariser(below, generator))
+    drawn, divergence = regulariser(below, generator)
+    divergences.append(divergence)
+    return x * F.softplus(drawn)
 
 
 def _inner(head: nn.Sequential) -> list[nn.Linear]:
