@@ -311,7 +311,7 @@ def test_the_commands_run(work: HeadFolders, capsys: pytest.CaptureFixture[str])
     assert "MMTM x 6" in capsys.readouterr().out
     assert run(["train", "gesture", *options]) == 0
     assert "gesture-mmtm" in capsys.readouterr().out
-    assert run(["train", "action", *options, "--set", "fusion.n_epochs=0"]) == 2
+    assert run(["train", "action", *options, "--set", "fusion.batch_size=1"]) == 2
 
 
 def test_results_are_plain_json(work: HeadFolders) -> None:

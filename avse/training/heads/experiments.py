@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from avse.training.heads.features import FeatureConfig
+from avse.training.heads.probe import fit_classifier
 from avse.training.heads.training import (
     Head,
     HeadTraining,
@@ -69,15 +70,15 @@ class HeadsConfig:
 
     Attributes:
         features: What the frozen stem is asked.
-        depth: Training of the depth tower alone.
-        flow: Of the flow tower alone.
+        depth: Training of the depth tower alone, after its classifier was fitted.
+        flow: Of the flow tower alone, likewise.
         skeleton: Of the skeleton's tower alone.
         fusion: Of towers and fusion together, which begins with the towers' weights.
         shares_to: Stage up to which the streams have one stem; None: one each.
         width: Multiplies the channels of I3D; below 1 there are no published weights.
         skeleton_width: Multiplies those of HCN.
         n_joints: Of a skeleton.
-        dropout: Before I3D's classifier.
+        dropout: Before I3D's classifier; above 0 it undoes the fitted classifier.
         skeleton_dropout: In HCN.
         search: Of the layers of an MFAS-style fusion.
         n_search_steps: Training of each of its candidates.
@@ -86,16 +87,18 @@ class HeadsConfig:
     """
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    depth: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=20))
-    flow: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=20))
-    skeleton: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=80))
+    depth: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=0))
+    flow: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=0))
+    skeleton: HeadTraining = field(
+        default_factory=lambda: HeadTraining(n_epochs=30, skeleton_rate=2e-3)
+    )
     fusion: HeadTraining = field(default_factory=HeadTraining)
     shares_to: str | None = "4f"
     width: float = 1.0
     skeleton_width: float = 1.0
     n_joints: int = 20
-    dropout: float = 0.5
-    skeleton_dropout: float = 0.5
+    dropout: float = 0.0
+    skeleton_dropout: float = 0.25
     search: MfasSearch = field(default_factory=lambda: MfasSearch(3, 2, 6))
     n_search_steps: int = 300
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -190,6 +193,8 @@ class Bench:
         kind = "action" if stream == SKELETON else "gesture"
         row = Row(kind, f"{stream} alone", "late", n_points=0)
         head = self.fresh_head(row, seed)
+        if stream != SKELETON:
+            fit_classifier(head, self.material, self._part(row, (stream,), is_train=True))
         self._train(head, row, (stream,), self.config.of_stream(stream), seed, progress)
         scores = self._score(head, row, (stream,))
         prefixes = ("skeleton.",) if stream == SKELETON else tower_prefixes(stream)
@@ -204,16 +209,28 @@ class Bench:
         return _read(self.folder / f"{stream}-alone-{seed}.json")
 
     def row(self, row: Row, seed: int, progress: Progress = no_progress) -> dict[str, Any]:
-        """Scores of a row; trained at the first call."""
-        key = f"{row.head}-{row.name}-{seed}".replace(" ", "_")
-        path = self.folder / f"{key}.json"
+        """Scores of a row; trained at the first call, and the first seed's weights kept."""
+        path = self.folder / f"{row_key(row, seed)}.json"
         if path.is_file():
             return _read(path)
         started = time.monotonic()
         head = self.trained_row(row, seed, progress)
+        if seed == self.config.seeds[0]:
+            torch.save(_own_weights(head), self._weights_file(row, seed))
         scores = self._score(head, row, row.streams)
         described = asdict(row) | {"seed": seed, "seconds": round(time.monotonic() - started, 1)}
-        return self._keep(key, scores, described)
+        return self._keep(row_key(row, seed), scores, described)
+
+    def kept_head(self, row: Row, seed: int) -> Head:
+        """The head whose scores `row` gave, for the first seed.
+
+        Raises:
+            FileNotFoundError: `row` was not called with that seed.
+        """
+        head = self.fresh_head(row, seed)
+        own = torch.load(self._weights_file(row, seed), weights_only=True)
+        head.load_state_dict(head.state_dict() | own)
+        return head.eval()
 
     def trained_row(self, row: Row, seed: int, progress: Progress = no_progress) -> Head:
         """The head of a row: the towers of that seed, joined and trained on."""
@@ -256,6 +273,9 @@ class Bench:
 
         train_head(head, self.material, part, training, seed, after_epoch)
 
+    def _weights_file(self, row: Row, seed: int) -> Path:
+        return self.folder / "towers" / f"{row_key(row, seed)}.pt"
+
     def _score(self, head: Head, row: Row, streams: tuple[str, ...]) -> Scores:
         return score_head(head, self.material, self._part(row, streams, is_train=False))
 
@@ -280,6 +300,17 @@ class Bench:
         partial.replace(path)
         log.info("%s: %s", key, result["accuracy"])
         return _read(path)
+
+
+def row_key(row: Row, seed: int) -> str:
+    """Name of a run's file."""
+    return f"{row.head}-{row.name}-{seed}".replace(" ", "_").replace(",", "")
+
+
+def _own_weights(head: Head) -> dict[str, Any]:
+    """A head's state without the stem that everyone shares."""
+    stem = (".shared.", ".stages.1a.")
+    return {k: v for k, v in head.state_dict().items() if not any(part in k for part in stem)}
 
 
 def make_head(row: Row, n_classes: int, config: HeadsConfig) -> Head:

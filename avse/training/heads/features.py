@@ -49,7 +49,7 @@ class FeatureConfig:
 
     window: WindowSpec = field(default_factory=WindowSpec)
     variation: VariationConfig = field(default_factory=VariationConfig)
-    n_variants: int = 3
+    n_variants: int = 2
     stages: tuple[str, ...] = ("4c", "4f")
     seed: int = 0
     batch_size: int = 4

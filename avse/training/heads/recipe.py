@@ -136,8 +136,8 @@ def train_heads(
     streams = tuple(s for s in row.streams if s != "skeleton")
     bench = open_bench(folders, config, TEST, streams, progress)
     RunFolder(folders.work).describe(config, seed)
-    head = bench.trained_row(row, seed, progress)
     scores = bench.row(row, seed, progress)["accuracy"]
+    head = bench.kept_head(row, seed)
     return export(task, head, bench, seed, scores, folders.work / "bundles")
 
 
