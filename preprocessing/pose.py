@@ -54,6 +54,10 @@ class PoseEstimator(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the network."""
+        ...
+
 
 class MediaPipePose:
     """MediaPipe's pose landmarker in its video mode.
@@ -98,6 +102,10 @@ class MediaPipePose:
             [(mark.x, mark.y, mark.z) for mark in person] for person in found.pose_world_landmarks
         ]
         return to_kinect(np.array(people, np.float32).reshape(-1, N_LANDMARKS, 3))
+
+    def close(self) -> None:
+        """Let go of the network; MediaPipe complains where that is left to the interpreter."""
+        self._landmarker.close()
 
 
 def to_kinect(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

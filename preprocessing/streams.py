@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from preprocessing.errors import MediaError, TooLong
 from preprocessing.media import MediaLimits, open_frames
 from preprocessing.motion import farneback_flow
+from preprocessing.people import bridged
+from preprocessing.picture_store import PictureStore
 from preprocessing.pose import PoseEstimator
 from preprocessing.skeleton_file import read_skeleton
 from preprocessing.stream_config import StreamConfig
@@ -122,8 +124,8 @@ def prepare_streams(
     arrays, standing_in = _choose(gathered)
     skeleton_times_s = np.zeros(0)
     if "skeleton" in config.streams:
-        found, reason = _skeleton(gathered, path)
-        notes += [reason] if reason else []
+        found, note = _skeleton(gathered, path)
+        notes += [note] if note else []
         if found is not None:
             arrays["skeleton"], skeleton_times_s = found
     if not set(arrays) - set(standing_in):
@@ -168,9 +170,7 @@ class _Gathered:
         self.config, self.sources = config, sources
         self.times_s: list[float] = []
         self.duration_s = 0.0
-        self.grey: list[Bytes] = []
-        self.colour: list[Bytes] = []
-        self.flow: list[NDArray[np.int8]] = []
+        self.grey, self.colour, self.flow = PictureStore(), PictureStore(), PictureStore()
         self.people: list[NDArray[np.float32]] = []
         self.source_fps = 0.0
         self._max_duration_s = max_duration_s
@@ -237,9 +237,9 @@ class _Gathered:
         return is_wanted and sources.pose is not None and sources.skeleton is None
 
     def _motion(self, grey: Bytes) -> NDArray[np.int8]:
-        if not self.grey:
+        if self.grey.last is None:
             return np.zeros((*grey.shape, 2), np.int8)
-        flow = farneback_flow(self.grey[-1], grey) / self.config.normalisation.flow.limit_px
+        flow = farneback_flow(self.grey.last, grey) / self.config.normalisation.flow.limit_px
         steps = np.round(np.clip(flow, -1, 1) * FLOW_STEPS)
         return np.asarray(steps, np.int8)
 
@@ -276,23 +276,20 @@ def _choose(gathered: _Gathered) -> tuple[dict[str, NDArray[Any]], dict[str, str
     arrays: dict[str, NDArray[Any]] = {}
     standing_in: dict[str, str] = {}
     if "flow" in wanted and len(gathered.flow) > 1:
-        arrays["flow"] = np.stack(gathered.flow)
-        gathered.flow.clear()
+        arrays["flow"] = gathered.flow.array()
     if "depth" in wanted:
-        arrays["depth"] = np.stack(gathered.grey)
+        arrays["depth"] = gathered.grey.array()
         if not is_depth:
             standing_in["depth"] = _STANDS_IN["depth"]
-    gathered.grey.clear()
     if "rgb" in wanted:
-        arrays["rgb"] = np.stack(gathered.colour)
-        gathered.colour.clear()
+        arrays["rgb"] = gathered.colour.array()
         if is_depth:
             standing_in["rgb"] = _STANDS_IN["rgb"]
     return arrays, standing_in
 
 
 def _skeleton(gathered: _Gathered, path: Path) -> tuple[People | None, str]:
-    """People `[M, P, J, 3]` with their times, or why there are none."""
+    """People `[M, P, J, 3]` with their times, and what is to be said about them."""
     config, sources = gathered.config.skeleton, gathered.sources
     if sources.skeleton is not None:
         people = read_skeleton(sources.skeleton, path.stem, config.n_joints)[:, : config.max_people]
@@ -300,10 +297,9 @@ def _skeleton(gathered: _Gathered, path: Path) -> tuple[People | None, str]:
         return (people, times_s), ""
     if sources.pose is None:
         return None, "no skeleton was given and no pose estimator asked for: it is left out"
-    n_people = min(config.max_people, max(len(found) for found in gathered.people))
-    if not n_people:
+    people = bridged(gathered.people, config.n_joints, config.max_people)
+    if not people.shape[1]:
         return None, f"{sources.pose.name} found nobody: the skeleton is left out"
-    people = np.zeros((len(gathered.people), n_people, config.n_joints, 3), np.float32)
-    for place, found in zip(people, gathered.people, strict=True):
-        place[: len(found)] = found[:n_people]
-    return (people, np.array(gathered.times_s)), ""
+    n_seen, n_all = sum(len(found) > 0 for found in gathered.people), len(gathered.people)
+    note = f"{sources.pose.name} found somebody in {n_seen} of {n_all} pictures"
+    return (people, np.array(gathered.times_s)), note if n_seen < n_all else ""

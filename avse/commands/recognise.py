@@ -1,12 +1,22 @@
 """`avse gestures` and `avse actions`: what somebody does in a clip, and when."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avse.commands.console import Bars, check_output, make_table, say, show
-from avse.commands.options import Device, Weights
+from avse.commands.options import (
+    Device,
+    IsJson,
+    Picture,
+    Skeleton,
+    StrideS,
+    Threshold,
+    TopK,
+    Weights,
+    WindowS,
+)
 
 if TYPE_CHECKING:
     from avse.recognition import Recognition, RecognitionOptions
@@ -18,42 +28,22 @@ N_ALSO = 2
 ClipArgument = Annotated[
     Path, typer.Argument(help="Any file with pictures that FFmpeg reads; depth, if the head's.")
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object with the segments, as the service answers.")
-]
 Plot = Annotated[
     Path | None, typer.Option(metavar="P.png", help="Write frames and the labels over time.")
 ]
-TopK = Annotated[int, typer.Option(min=1, help="Labels told for each segment.")]
-Window = Annotated[
-    float | None,
-    typer.Option(
-        min=0.2,
-        max=60.0,
-        metavar="SECONDS",
-        help="Windows of this length; default: a short clip whole, a long one as trained.",
-    ),
-]
-Stride = Annotated[
-    float | None,
-    typer.Option(min=0.05, max=60.0, metavar="SECONDS", help="Step between the windows."),
-]
-Threshold = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Segments that score less are left out.")
-]
-Picture = Annotated[
-    Literal["auto", "depth", "colour"],
-    typer.Option(help="What the pictures are; auto tells depth by its missing colour."),
+Pose = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Find skeletons in the pictures: mediapipe."),
 ]
 
 
 def gestures(
     clip: ClipArgument,
-    is_json: Json = False,
+    is_json: IsJson = False,
     plot: Plot = None,
     top_k: TopK = 5,
-    window: Window = None,
-    stride: Stride = None,
+    window: WindowS = None,
+    stride: StrideS = None,
     threshold: Threshold = 0.0,
     picture: Picture = "auto",
     model: Weights = None,
@@ -68,25 +58,13 @@ def gestures(
 
 def actions(
     clip: ClipArgument,
-    is_json: Json = False,
+    is_json: IsJson = False,
     plot: Plot = None,
-    skeleton: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="S.npz",
-            help="The clip's skeleton, .npy or .npz: [frames, joints, 3] or "
-            "[frames, persons, joints, 3], metres.",
-        ),
-    ] = None,
-    pose: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Find skeletons in the pictures: mediapipe."),
-    ] = None,
+    skeleton: Skeleton = None,
+    pose: Pose = None,
     top_k: TopK = 5,
-    window: Window = None,
-    stride: Stride = None,
+    window: WindowS = None,
+    stride: StrideS = None,
     threshold: Threshold = 0.0,
     picture: Picture = "auto",
     model: Weights = None,
@@ -154,8 +132,12 @@ def _run(
         found = bundle.spec.task
         raise BundleInvalid(f"{bundle.spec.name}: expected a head for {task}s, found {found}s")
     recogniser = Recogniser(bundle, device=device)
-    with Bars() as bars:
-        return recogniser.recognise_file(clip, options, sources, bars)
+    try:
+        with Bars() as bars:
+            return recogniser.recognise_file(clip, options, sources, bars)
+    finally:
+        if sources.pose is not None:
+            sources.pose.close()
 
 
 def _answer(found: "Recognition", clip: Path, is_json: bool, plot: Path | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from preprocessing.errors import MediaError, TooLong
 from preprocessing.media import MediaLimits
 from preprocessing.motion import farneback_flow
+from preprocessing.people import bridged
 from preprocessing.skeleton_file import SkeletonInvalid, read_skeleton
 from preprocessing.square_view import SquareView
 from preprocessing.stream_config import (
@@ -170,6 +171,9 @@ class TwoPeople:
         n_people = min(self.n_calls, 3)
         return np.full((n_people, 4, 3), 1.0 + time_s, np.float32)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def test_a_pose_estimator_fills_in_and_empty_places_are_zero(tmp_path: Path) -> None:
     pose = TwoPeople()
@@ -177,9 +181,25 @@ def test_a_pose_estimator_fills_in_and_empty_places_are_zero(tmp_path: Path) -> 
     people = prepared.arrays["skeleton"]
     assert pose.n_calls == len(people) == len(prepared.times_s)
     assert people.shape[1] == SHAPE.max_people
-    assert people[0, 0].all()
-    assert not people[0, 1].any()
-    assert people[1:].all()
+    assert people.all()
+    # The second person, first seen in the second picture, stands there from the beginning.
+    np.testing.assert_array_equal(people[0, 1], people[1, 1])
+    assert prepared.notes == ()
+
+
+def test_holes_between_sightings_are_bridged() -> None:
+    def seen(*places: float) -> np.ndarray:
+        return np.stack([np.full((4, 3), x, np.float32) for x in places] or [np.zeros((4, 3))])[
+            : len(places)
+        ]
+
+    found = [seen(), seen(1.0), seen(), seen(), seen(4.0, 9.0), seen()]
+    people = bridged(found, 4, 2)
+    assert people.shape == (6, 1, 4, 3)  # the other one is there in one picture of six only
+    assert people[:, 0, 0, 0].tolist() == [1, 1, 2, 3, 4, 4]
+    assert bridged([seen(), seen()], 4, 2).shape == (2, 0, 4, 3)
+    both = bridged([seen(1.0, 5.0), seen(2.0), seen(3.0, 7.0)], 4, 2)
+    assert both[:, 1, 0, 0].tolist() == [5, 6, 7]
 
 
 class Nobody(TwoPeople):
