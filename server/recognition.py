@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocessing.media import MediaLimits
+from preprocessing.stream_config import StreamConfig
 from preprocessing.streams import PictureKind, StreamSources, prepare_streams
 from preprocessing.types import Progress
+from server import sandbox
 from server.spool import INPUT
 from server.streams_file import STREAMS, write_streams
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from avse.recognition import Recognition, RecognitionOptions
 
 SKELETON = "skeleton"
+# Of one place in a picture; a depth stream is kept with the grey pictures that flow is made of.
+_PICTURE_BYTES = {"rgb": 3, "depth": 1, "flow": 2}
 
 
 def leave_streams(
@@ -40,10 +44,26 @@ def leave_streams(
         settings.prepare,
         _sources(folder, options, "skeleton" in settings.streams),
         limits=limits,
-        progress=progress,
+        progress=_with_room(progress, settings.prepare, limits),
     )
     write_streams(folder / STREAMS, prepared)
     return {"stage_s": {"decode": time.perf_counter() - start}}
+
+
+def _with_room(progress: Progress, config: StreamConfig, limits: MediaLimits) -> Progress:
+    """Progress that lets the child map the pictures' files once the clip's length is known."""
+    is_allowed = False
+
+    def tell(stage: str, done: float, total: float) -> None:
+        nonlocal is_allowed
+        if not is_allowed:
+            is_allowed = True
+            n_pictures = int(min(total, limits.max_duration_s) * config.fps) + 2
+            n_bytes = sum(_PICTURE_BYTES.get(name, 0) for name in config.streams)
+            sandbox.allow_mapped(n_pictures * n_bytes * config.size_px**2)
+        progress(stage, done, total)
+
+    return tell
 
 
 def _sources(folder: Path, options: Mapping[str, Any], wants_skeleton: bool) -> "StreamSources":

@@ -92,7 +92,8 @@ def enter(limits: ChildLimits) -> None:
 def allow_mapped(n_bytes: int) -> None:
     """Let a child map files of this size beside its memory, within `spare_memory_bytes`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (min(hard, soft + n_bytes), hard))
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_AS, (min(hard, soft + n_bytes), hard))
 
 
 def install_filter() -> bool:
