@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WeightForm = Literal["inferred", "unit"]
+Regularised = Literal["missing", "always", "never"]
 
 IDENTITY = 0.5413248546129181  # softplus of it is 1
 
@@ -21,25 +22,29 @@ class SmilConfig:
         n_priors: Cluster centres of the missing stream's features.
         weights: Mean of the priors' weights: `inferred` from the present stream (the authors'
             code), or `unit`, always one, with only the deviation inferred (the paper's sentence).
-        is_regularised: Whether features are multiplied by softplus(r) where a stream is missing.
+        regularises: When features are multiplied by softplus(r): where a stream is `missing` (the
+            authors' code), `always`, or `never`.
         deviation: First standard deviation of the weights and of r.
     """
 
     n_priors: int = 10
     weights: WeightForm = "inferred"
-    is_regularised: bool = True
+    regularises: Regularised = "missing"
     deviation: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
-            ValueError: No prior, an unknown form of weights, or no positive deviation.
+            ValueError: No prior, no positive deviation, or an unknown form of weights or time to
+                regularise.
         """
         if self.n_priors < 1 or self.deviation <= 0:
             raise ValueError("SMIL: expected at least one prior and a positive deviation")
         if self.weights not in ("inferred", "unit"):
             raise ValueError(f"SMIL: weights are 'inferred' or 'unit', found {self.weights!r}")
+        if self.regularises not in ("missing", "always", "never"):
+            raise ValueError(f"SMIL: unknown regularises {self.regularises!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,8 @@ class Smil(nn.Module):
     Where it is, its features are a weighted sum of priors and the features of the head are
     regularised, `h * softplus(r)` with `r ~ N(mu, sigma)` inferred from the layer below: after the
     concatenation and after each linear layer of the head but the last. Where both streams are
-    there, the network is the plain one: head of the concatenated features.
+    there, the network is the plain one, head of the concatenated features (unless
+    `regularises="always"`).
 
     Reference:
         Ma et al., SMIL: Multimodal Learning with Severely Missing Modality, AAAI 2021.
@@ -174,8 +180,8 @@ class Smil(nn.Module):
         self.present, self.missing, self.head = present, missing, head
         n_present = first.in_features - priors.shape[1]
         self.fill = PriorWeights(n_present, priors, config)
-        widths = [(n_present, first.in_features)] if config.is_regularised else []
-        if config.is_regularised:
+        widths = [] if config.regularises == "never" else [(n_present, first.in_features)]
+        if widths:
             widths += [(linear.in_features, linear.out_features) for linear in _inner(head)]
         self.regularisers = nn.ModuleList(
             Gaussian(n_in, n_out, IDENTITY, config.deviation) for n_in, n_out in widths
@@ -187,7 +193,8 @@ class Smil(nn.Module):
         """Classify; without `second` by reconstruction, sampled where a generator is given."""
         seen = self.present(first)
         if second is not None:
-            return self._decide(seen, self.missing(second), iter(()), None, [])
+            always = self.regularisers if self.config.regularises == "always" else ()
+            return self._decide(seen, self.missing(second), iter(always), generator, [])
         filled, divergence = self.fill(seen, generator)
         return self._decide(seen, filled, iter(self.regularisers), generator, [divergence])
 

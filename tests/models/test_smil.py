@@ -54,9 +54,9 @@ def test_unit_weights_give_one_reconstruction_for_every_input() -> None:
     assert (drawn - out.second).abs().min() > 0
 
 
-@pytest.mark.parametrize("is_regularised", [True, False])
-def test_every_parameter_gets_a_gradient(is_regularised: bool) -> None:
-    smil, (first, second) = make_smil(is_regularised=is_regularised), inputs()
+@pytest.mark.parametrize("regularises", ["missing", "always", "never"])
+def test_every_parameter_gets_a_gradient(regularises: str) -> None:
+    smil, (first, second) = make_smil(regularises=regularises), inputs()
     filled, both = smil(first, None, torch.Generator().manual_seed(0)), smil(first, second)
     loss = filled.logits.square().sum() + both.logits.square().sum() + filled.divergence
     torch.autograd.backward(loss)
@@ -91,7 +91,17 @@ def test_divergence_is_zero_at_the_start_and_then_positive() -> None:
 def test_regularisers_follow_the_head() -> None:
     widths = [(g.mean.in_features, g.mean.out_features) for g in make_smil().regularisers]
     assert widths == [(N_FIRST, 12), (12, 6)]
-    assert not make_smil(is_regularised=False).regularisers
+    assert not make_smil(regularises="never").regularisers
+
+
+def test_regularising_always_reaches_complete_pairs_too() -> None:
+    first, second = inputs()
+    for regularises, is_touched in (("missing", False), ("always", True), ("never", False)):
+        smil = make_smil(regularises=regularises)
+        plain = smil(first, second).logits
+        for gaussian in smil.regularisers:
+            nn.init.constant_(gaussian.mean.bias, 2.0)
+        assert torch.allclose(smil(first, second).logits, plain) != is_touched
 
 
 def test_the_backbone_is_present_tower_and_head() -> None:
@@ -112,6 +122,8 @@ def test_what_does_not_fit_is_refused() -> None:
         SmilConfig(weights="other")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="prior"):
         SmilConfig(n_priors=0)
+    with pytest.raises(ValueError, match="regularises"):
+        SmilConfig(regularises="at times")  # type: ignore[arg-type]
 
 
 def test_centres_of_well_apart_clusters_are_their_means() -> None:
