@@ -12,6 +12,8 @@ from preprocessing.errors import MediaError
 from preprocessing.skeleton import COORDINATES
 
 MAX_METRES = 1000.0
+_MAGICS = (b"\x93NUMPY", b"PK")
+_LONGEST_MAGIC = 6
 # What NumPy and zipfile raise for a torn, encrypted or oddly packed file.
 _UNREADABLE = (
     OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -60,6 +62,9 @@ def _load(path: Path, name: str) -> NDArray[Any]:
         ValueError: There is none, or an archive has none of that name.
     """
     with path.open("rb") as file:
+        if not file.read(_LONGEST_MAGIC).startswith(_MAGICS):
+            raise ValueError("neither .npy nor .npz")
+        file.seek(0)
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
             with loaded as arrays:

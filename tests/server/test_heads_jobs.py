@@ -158,6 +158,7 @@ BODY = np.zeros((9, N_JOINTS, 3), np.float32)
 BAD_SKELETONS = {
     "nothing": b"\0",
     "words": b"not a skeleton",
+    "pickle_alone": b"\x80\x04K\x01.",
     "npy_cut_short": _saved(BODY)[:-10],
     "zip_of_words": _zipped(b"not a skeleton"),
     "zip_cut_short": _zipped(_saved(BODY))[:-30],
