@@ -29,6 +29,9 @@ KINECT_JOINTS: tuple[tuple[int, ...], ...] = (
     (23,), (25,), (27,), (31,), (24,), (26,), (28,), (32,),
 )  # fmt: skip
 N_LANDMARKS = 33
+TRUNK = (11, 12, 23, 24)
+MIN_VISIBILITY = 0.5
+"""Of shoulders and hips on average; below, the person is a likeness of one."""
 
 
 class PoseUnavailable(ModelError):
@@ -99,7 +102,9 @@ class MediaPipePose:
         picture = self._package.Image(image_format=self._package.ImageFormat.SRGB, data=pixels)
         found = self._landmarker.detect_for_video(picture, self._last_ms)
         people = [
-            [(mark.x, mark.y, mark.z) for mark in person] for person in found.pose_world_landmarks
+            [(mark.x, mark.y, mark.z) for mark in person]
+            for person in found.pose_world_landmarks
+            if sum(person[place].visibility for place in TRUNK) >= MIN_VISIBILITY * len(TRUNK)
         ]
         return to_kinect(np.array(people, np.float32).reshape(-1, N_LANDMARKS, 3))
 

@@ -147,10 +147,13 @@ def mirrored(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """A picture stream `[N, H, W, ...]` with left and right exchanged; skeletons stay."""
     if name == "skeleton":
         return array
-    flipped = np.ascontiguousarray(array[:, :, ::-1])
-    if name == "flow":
-        flipped[..., 0] *= -1  # within -127..127, so that int8 holds it
-    return flipped
+    flipped = PictureStore()
+    for picture in array:
+        turned = picture[:, ::-1].copy()
+        if name == "flow":
+            turned[..., 0] *= -1  # within -127..127, so that int8 holds it
+        flipped.append(turned)
+    return flipped.array()
 
 
 _LEFT_OUT = {
