@@ -12,6 +12,7 @@ from avse.cli import run
 from avse.errors import ConfigError
 from avse.training.heads.experiments import CHOICE, TEST, HeadsConfig, Row, Split
 from avse.training.heads.features import FeatureConfig
+from avse.training.heads.probe import logistic_regression
 from avse.training.heads.recipe import HeadFolders, make_table, open_bench, train_heads
 from avse.training.heads.recordings import read_recordings
 from avse.training.heads.table_rows import Figure
@@ -195,8 +196,9 @@ def test_training_leaves_the_stem_alone_and_moves_the_rest(work: HeadFolders) ->
     before = bench.fresh_head(row, 0).state_dict()
     after = bench.trained_row(row, 0).state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
-    frozen = {k for k in before if ".shared." in k or "stages.1a" in k or "running_" in k}
-    assert not moved & {k for k in frozen if not k.startswith("fusion.")}
+    video = {k for k in before if k.startswith("video.")}
+    frozen = {k for k in video if ".shared." in k or "stages.1a" in k or "running_" in k}
+    assert not moved & frozen
     for part in ("video.towers.depth.stages.5c", "skeleton.fc_8", "fusion."):
         assert any(k.startswith(part) for k in moved), part
 
@@ -243,6 +245,17 @@ def test_a_row_starts_from_the_deepest_stage_it_can() -> None:
     assert row.stage(("3a", "4c", "4f")) == "4c"
     assert replace(row, n_points=2).stage(("4c", "4f")) == "4f"
     assert replace(row, n_points=9).stage(("4c", "4f")) is None
+
+
+def test_the_fitted_classifier_separates_and_ignores_dead_features() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    live = 5 + 0.1 * (torch.eye(3)[labels] + 0.1 * torch.randn(60, 3, generator=generator))
+    dead = 1e-9 * torch.randn(60, 4, generator=generator)
+    weight, bias = logistic_regression(torch.cat([live, dead], 1), labels, 3)
+    logits = torch.cat([live, dead], 1) @ weight.T + bias
+    assert (logits.argmax(1) == labels).all()
+    assert weight[:, 3:].abs().max() < 10 * weight[:, :3].abs().max(), "no exploding weights"
 
 
 def test_intervals_hold_the_mean_and_shrink_with_clips() -> None:

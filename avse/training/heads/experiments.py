@@ -87,8 +87,8 @@ class HeadsConfig:
     """
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    depth: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=0))
-    flow: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=0))
+    depth: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=3, video_rate=1e-4))
+    flow: HeadTraining = field(default_factory=lambda: HeadTraining(n_epochs=3, video_rate=1e-4))
     skeleton: HeadTraining = field(
         default_factory=lambda: HeadTraining(n_epochs=30, skeleton_rate=2e-3)
     )

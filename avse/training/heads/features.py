@@ -149,7 +149,9 @@ def cache_features(
     _claim_folder(folder, config)
     store = FeatureStore(folder)
     for variant in range(config.n_variants):
-        clips = [i for i, c in enumerate(recordings.clips) if variant == 0 or c.is_train]
+        clips = [i for i, c in enumerate(recordings.clips) if c.is_train]
+        if variant == 0:
+            clips += [i for i, c in enumerate(recordings.clips) if not c.is_train]
         for stream, tower in towers.items():
             flags = store.done(stream, variant, len(recordings.clips))
             missing = [i for i in clips if not flags[i]]

@@ -10,11 +10,9 @@ from torch.nn import functional as F
 
 from avse.training.heads.training import Head, Material, Part
 
-N_STEPS = 300
-RATE = 0.01
-WEIGHT_DECAY = 0.05
-SMOOTHING = 0.1
-MIN_DEVIATION = 1e-4
+L2 = 0.01
+N_STEPS = 60
+FLOOR = 0.1
 
 
 def fit_classifier(head: Head, material: Material, part: Part) -> None:
@@ -43,21 +41,28 @@ def fit_classifier(head: Head, material: Material, part: Part) -> None:
 def logistic_regression(x: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
     """Weights `[K, D]` and biases `[K]` for features `[N, D]` as they come.
 
-    The fit is on standardised features; their scale is folded into the weights.
+    The fit is on standardised features, their scale then folded into the weights. A deviation
+    counts as at least a tenth of the mean one more: features that hardly ever fire would get
+    weights in which any change of the layers below explodes.
     """
-    mean, deviation = x.mean(0), x.std(0).clamp(min=MIN_DEVIATION)
+    deviation = x.std(0)
+    deviation = deviation + FLOOR * deviation.mean()
+    mean = x.mean(0)
     standard = (x - mean) / deviation
-    linear = nn.Linear(x.shape[1], n_classes)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    optimiser = torch.optim.AdamW(linear.parameters(), RATE, weight_decay=WEIGHT_DECAY)
-    for _ in range(N_STEPS):
-        loss = F.cross_entropy(linear(standard), labels, label_smoothing=SMOOTHING)
-        optimiser.zero_grad(set_to_none=True)
+    weight = torch.zeros(n_classes, x.shape[1], requires_grad=True)
+    bias = torch.zeros(n_classes, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=N_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        logits = standard @ weight.T + bias
+        loss = F.cross_entropy(logits, labels) + L2 * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    weight = linear.weight.detach() / deviation
-    return weight, linear.bias.detach() - weight @ mean
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    folded = weight.detach() / deviation
+    return folded, bias.detach() - folded @ mean
 
 
 @torch.inference_mode()
