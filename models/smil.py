@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WeightForm = Literal["inferred", "unit"]
-Regularised = Literal["missing", "always", "never"]
+Regularised = Literal["missing", "never"]
 
 IDENTITY = 0.5413248546129181  # softplus of it is 1
 
@@ -22,8 +22,8 @@ class SmilConfig:
         n_priors: Cluster centres of the missing stream's features.
         weights: Mean of the priors' weights: `inferred` from the present stream (the authors'
             code), or `unit`, always one, with only the deviation inferred (the paper's sentence).
-        regularises: When features are multiplied by softplus(r): where a stream is `missing` (the
-            authors' code), `always`, or `never`.
+        regularises: When features are multiplied by softplus(r): where a stream is `missing`, or
+            `never`.
         deviation: First standard deviation of the weights and of r.
     """
 
@@ -43,7 +43,7 @@ class SmilConfig:
             raise ValueError("SMIL: expected at least one prior and a positive deviation")
         if self.weights not in ("inferred", "unit"):
             raise ValueError(f"SMIL: weights are 'inferred' or 'unit', found {self.weights!r}")
-        if self.regularises not in ("missing", "always", "never"):
+        if self.regularises not in ("missing", "never"):
             raise ValueError(f"SMIL: unknown regularises {self.regularises!r}")
 
 
@@ -137,8 +137,7 @@ class Smil(nn.Module):
     Where it is, its features are a weighted sum of priors and the features of the head are
     regularised, `h * softplus(r)` with `r ~ N(mu, sigma)` inferred from the layer below: after the
     concatenation and after each linear layer of the head but the last. Where both streams are
-    there, the network is the plain one, head of the concatenated features (unless
-    `regularises="always"`).
+    there, the network is the plain one: head of the concatenated features.
 
     Reference:
         Ma et al., SMIL: Multimodal Learning with Severely Missing Modality, AAAI 2021.
@@ -193,8 +192,7 @@ class Smil(nn.Module):
         """Classify; without `second` by reconstruction, sampled where a generator is given."""
         seen = self.present(first)
         if second is not None:
-            always = self.regularisers if self.config.regularises == "always" else ()
-            return self._decide(seen, self.missing(second), iter(always), generator, [])
+            return self._decide(seen, self.missing(second), iter(()), None, [])
         filled, divergence = self.fill(seen, generator)
         return self._decide(seen, filled, iter(self.regularisers), generator, [divergence])
 

@@ -79,6 +79,9 @@ def table_digits(
     config: DigitsConfigOption = None,
     overrides: DigitsSetOption = None,
     is_validation: ValidationOption = False,
+    only_finished: Annotated[
+        bool, typer.Option("--finished", help="Run nothing: the table of what there is so far.")
+    ] = False,
     document: Annotated[
         Path | None,
         typer.Option(
@@ -97,6 +100,7 @@ def table_digits(
     chosen = _methods(methods or list(METHODS))
     seeds = range(100, 100 + n_seeds) if is_validation else range(n_seeds)
     cells = list(table_cells(shares or [0.05, 0.1, 0.2], seeds, chosen))
+    cells = [cell for cell in cells if not only_finished or bench.has(cell)]
     with Bars() as bars:
         results = run_cells(bench, cells, bars)
     paths = write_table(out_dir, results, settings, document)

@@ -221,6 +221,12 @@ def test_an_unknown_method_is_refused(task: DigitTask) -> None:
         Fitting(task.train, QUICK, 0).fit("magic")  # type: ignore[arg-type]
 
 
+def test_a_loss_that_is_not_finite_stops_the_training(task: DigitTask) -> None:
+    config = replace(QUICK, n_sound_steps=40, learning_rate=1e30)
+    with pytest.raises(ConfigError, match="no finite loss"):
+        Fitting(task.train, config, 0).fit("sound")
+
+
 def test_cells_are_run_once_and_settings_do_not_mix(digits_dir: Path, tmp_path: Path) -> None:
     cells = list(table_cells([0.25], [0, 1], ["image", "zeros"]))
     assert [cell.name for cell in cells] == [
@@ -285,4 +291,6 @@ def test_the_commands_train_and_tabulate(
     assert run(["tables", "digits", *common, *chosen]) == 0
     assert "SMIL" in capsys.readouterr().out
     assert (tmp_path / "digits.md").is_file()
+    assert run(["tables", "digits", *common, "--finished", "--seeds", "3"]) == 0
+    assert "autoencoder" not in (tmp_path / "digits.md").read_text()
     assert run(["train", "digits", *common, "--method", "magic"]) == 2

@@ -136,6 +136,10 @@ class DigitsBench:
         self._corpus: DigitCorpus | None = None
         self._fitting: tuple[tuple[float, int], Fitting, DigitTask] | None = None
 
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell has been trained."""
+        return (self.folder / f"{cell.name}.json").is_file()
+
     def result(self, cell: Cell, progress: Progress = no_progress) -> CellResult:
         """Read a cell, or train it."""
         path = self.folder / f"{cell.name}.json"

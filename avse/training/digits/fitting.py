@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avse.errors import ConfigError
 from avse.training.digits.config import DigitsConfig, Method
 from avse.training.digits.networks import (
     Attentive,
@@ -218,6 +219,11 @@ class Fitting:
     def _optimise(
         self, stage: str, net: nn.Module, loss: Callable[[Step], Tensor], n_steps: int
     ) -> None:
+        """Minimise.
+
+        Raises:
+            ConfigError: The loss is no longer finite.
+        """
         learned: Iterable[Tensor] = [p for p in net.parameters() if p.requires_grad]
         optimiser = torch.optim.Adam(
             learned,
@@ -229,7 +235,10 @@ class Fitting:
         net.train()
         for step in range(n_steps):
             optimiser.zero_grad()
-            torch.autograd.backward(loss(self._draw()))
+            value = loss(self._draw())
+            if not torch.isfinite(value):
+                raise ConfigError(f"{stage}: no finite loss at step {step}; take smaller steps")
+            torch.autograd.backward(value)
             optimiser.step()
             schedule.step()
             self.progress(stage, step + 1, n_steps)

@@ -60,14 +60,15 @@ def gain(
 
 def table_markdown(results: Sequence[CellResult]) -> str:
     """Accuracies, then what SMIL gains on each other method."""
-    header = ["sound in training", "method", *HEADINGS.values()]
+    header = ["sound in training", "method", *HEADINGS.values(), "seeds"]
     lines = [_line(header), _line(["---"] * len(header))]
     for method, share in rows_of(results):
         cells = [_plain(accuracy_of(results, method, share, test)) for test in TESTS]
         if method == "sound":
             cells[0] = "-"
         shown = "0 %" if method == "image" else f"{100 * share:g} %"
-        lines.append(_line([shown, NAMES[method], *cells]))
+        n_seeds = accuracy_of(results, method, share, TESTS[1]).n
+        lines.append(_line([shown, NAMES[method], *cells, str(n_seeds)]))
     return "\n".join(lines) + "\n"
 
 
@@ -136,12 +137,13 @@ def report_markdown(results: Sequence[CellResult], config: DigitsConfig) -> str:
     minutes = sum(r.seconds for r in results) / 60
     first, end = protocol.train_indices
     test_first, test_end = protocol.test_indices
-    return f"""{len(results)} trainings, {n_seeds} seeds, {minutes:.0f} minutes, commit {commits}.
+    return f"""{len(results)} trainings, up to {n_seeds} seeds, {minutes:.0f} minutes.
+Commit {commits}.
 Trained on {protocol.n_images_per_class} pairs of each digit, takes {first} to {end - 1} of
 {", ".join(protocol.speakers)}; tested on {protocol.n_test_images} images of each, with takes
 {test_first} to {test_end - 1} of the same people (known) or of the others (unknown).
-Percent right; in brackets the 95 % interval over the seeds, each of which draws images, pairs, kept
-sounds and weights anew.
+Percent right; in brackets the 95 % interval over the seeds (Student's t), each of which draws
+images, pairs, kept sounds and weights anew.
 
 {table_markdown(results)}
 What SMIL gains on each other method, in points, seed by seed; bold where the interval leaves out
@@ -160,10 +162,14 @@ def _by_seed(
 
 
 def _plain(value: Estimate) -> str:
+    if value.n == 1:
+        return f"{value.mean:.1f}"
     return f"{value.mean:.1f} ({value.low:.1f} to {value.high:.1f})"
 
 
 def _signed(value: Estimate) -> str:
+    if value.n == 1:
+        return f"{value.mean:+.1f}"
     text = f"{value.mean:+.1f} ({value.low:+.1f} to {value.high:+.1f})"
     return f"**{text}**" if value.is_clear else text
 
