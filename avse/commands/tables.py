@@ -1,5 +1,6 @@
 """`avse tables`: the papers' tables, computed again on real recordings."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,10 @@ DocumentOption = Annotated[
     ),
 ]  # fmt: skip
 
+FinishedOption = Annotated[
+    bool, typer.Option("--finished", help="Only sum up what has run; train nothing.")
+]
+
 tables_app = typer.Typer(
     help="Compute the papers' tables again; what has run is not run twice.", rich_markup_mode=None
 )
@@ -54,9 +59,16 @@ def table_action(
     overrides: HeadSetOption = None,
     split: SplitOption = "test",
     document: DocumentOption = None,
+    is_finished_only: FinishedOption = False,
 ) -> None:
     """Action from depth and skeleton: each stream alone, and every fusion of the two."""
-    _table("action", data_dir, out_dir, kinetics, (config, overrides, split, document))
+    _table(
+        "action",
+        data_dir,
+        out_dir,
+        kinetics,
+        Wanted(config, overrides, split, document, is_finished_only),
+    )
 
 
 @tables_app.command("gesture")
@@ -68,9 +80,16 @@ def table_gesture(
     overrides: HeadSetOption = None,
     split: SplitOption = "test",
     document: DocumentOption = None,
+    is_finished_only: FinishedOption = False,
 ) -> None:
     """Gesture from depth and flow: each stream alone, late fusion and MMTM."""
-    _table("gesture", data_dir, out_dir, kinetics, (config, overrides, split, document))
+    _table(
+        "gesture",
+        data_dir,
+        out_dir,
+        kinetics,
+        Wanted(config, overrides, split, document, is_finished_only),
+    )
 
 
 @tables_app.command("figure6")
@@ -82,9 +101,16 @@ def table_figure6(
     overrides: HeadSetOption = None,
     split: SplitOption = "test",
     document: DocumentOption = None,
+    is_finished_only: FinishedOption = False,
 ) -> None:
     """Accuracy of the gesture head over the number of MMTMs."""
-    _table("figure6", data_dir, out_dir, kinetics, (config, overrides, split, document))
+    _table(
+        "figure6",
+        data_dir,
+        out_dir,
+        kinetics,
+        Wanted(config, overrides, split, document, is_finished_only),
+    )
 
 
 @tables_app.command("fusion-costs")
@@ -114,23 +140,45 @@ def table_fusion_costs(
             say(str(path))
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options that every table has.
+
+    Attributes:
+        config: A recipe.
+        overrides: `--set`.
+        split: `test` or `choice`.
+        document: Where the table goes as well.
+        is_finished_only: Whether nothing is trained.
+    """
+
+    config: Path | None
+    overrides: list[str] | None
+    split: str
+    document: Path | None
+    is_finished_only: bool
+
+
 def _table(
     name: str,
     data_dir: Path,
     out_dir: Path,
     kinetics: Path | None,
-    options: tuple[Path | None, list[str] | None, str, Path | None],
+    wanted: Wanted,
 ) -> None:
     from avse.training.heads.experiments import CHOICE, TEST
-    from avse.training.heads.recipe import HeadFolders
+    from avse.training.heads.recipe import HeadFolders, finished_table
     from avse.training.heads.recipe import make_table as compute
     from avse.training.heads.tables import STREAMS, TITLES, write_into
 
-    config, overrides, split, document = options
-    sides = {"test": TEST, "choice": CHOICE}
+    config = heads_config(wanted.config, wanted.overrides)
+    split = {"test": TEST, "choice": CHOICE}[wanted.split]
     folders = HeadFolders(data_dir, out_dir, kinetics)
-    with Bars() as bars:
-        rows = compute(name, folders, heads_config(config, overrides), sides[split], bars)
+    if wanted.is_finished_only:
+        rows = finished_table(name, folders, config, split)
+    else:
+        with Bars() as bars:
+            rows = compute(name, folders, config, split, bars)
     outputs = (*STREAMS[name], "joint")
     lines = [
         [
@@ -141,5 +189,5 @@ def _table(
         for row in rows
     ]
     show(make_table(TITLES[name], ["", *outputs, "gain on late"], lines))
-    if document is not None:
-        write_into(document, name, rows)
+    if wanted.document is not None:
+        write_into(wanted.document, name, rows)

@@ -322,6 +322,8 @@ def test_the_commands_run(work: HeadFolders, capsys: pytest.CaptureFixture[str])
     options += [word for setting in settings for word in ("--set", setting)]
     assert run(["tables", "gesture", *options]) == 0
     assert "MMTM x 6" in capsys.readouterr().out
+    assert run(["tables", "gesture", "--finished", *options, "--set", "seeds=[0, 7]"]) == 0
+    assert "MMTM x 6" in capsys.readouterr().out, "seed 7 has not run and is left out"
     assert run(["train", "gesture", *options]) == 0
     assert "gesture-mmtm" in capsys.readouterr().out
     assert run(["train", "action", *options, "--set", "fusion.batch_size=1"]) == 2

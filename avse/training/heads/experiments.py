@@ -221,6 +221,14 @@ class Bench:
         described = asdict(row) | {"seed": seed, "seconds": round(time.monotonic() - started, 1)}
         return self._keep(row_key(row, seed), scores, described)
 
+    def has_tower(self, stream: str, seed: int) -> bool:
+        """Whether a tower was trained and scored already."""
+        return (self.folder / "towers" / f"{stream}_{seed}.pt").is_file()
+
+    def has_run(self, row: Row, seed: int) -> bool:
+        """Whether the scores of a row are there already."""
+        return (self.folder / f"{row_key(row, seed)}.json").is_file()
+
     def kept_head(self, row: Row, seed: int) -> Head:
         """The head whose scores `row` gave, for the first seed.
 

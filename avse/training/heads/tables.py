@@ -88,7 +88,15 @@ def run_table(
     seeds: Sequence[int],
     progress: Progress = no_progress,
 ) -> list[TableRow]:
-    """Run what is missing of a table, seed by seed, and sum it up."""
+    """Run what is missing of a table, seed by seed, and sum it up.
+
+    Args:
+        bench: Of the split.
+        name: Of the table.
+        rows: Its rows.
+        seeds: Of every row.
+        progress: Called as (stage, done, total).
+    """
     results: dict[str, dict[int, dict[str, Any]]] = {}
     n_done = 0
     for seed in seeds:
@@ -98,6 +106,21 @@ def run_table(
             results.setdefault(row.name, {})[seed] = bench.row(row, seed, progress)
             n_done += 1
             progress("rows", n_done, len(seeds) * len(rows))
+    return summarise(results, _subjects(bench))
+
+
+def gather_table(
+    bench: Bench, name: str, rows: Sequence[Row], seeds: Sequence[int]
+) -> list[TableRow]:
+    """What has run of a table; nothing is trained."""
+    results: dict[str, dict[int, dict[str, Any]]] = {}
+    for seed in seeds:
+        for stream in STREAMS[name]:
+            if bench.has_tower(stream, seed):
+                results.setdefault(stream, {})[seed] = bench.alone(stream, seed)
+        for row in rows:
+            if bench.has_run(row, seed):
+                results.setdefault(row.name, {})[seed] = bench.row(row, seed)
     return summarise(results, _subjects(bench))
 
 
