@@ -40,8 +40,8 @@ class DemoConfig:
     """
 
     duration_s: float = 6.0
-    interferer_db: float = 0.0
-    noise_db: float = 15.0
+    interferer_db: float = 10.0
+    noise_db: float = 5.0
     seed: int = 0
     is_hd: bool = False
 
