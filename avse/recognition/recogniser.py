@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from avse.device import default_batch_windows, resolve_device
 from avse.recognition.bundle import HeadBundle, load_head
-from avse.recognition.segments import merged, over_time
+from avse.recognition.segments import merged, over_time, without_slivers
 from avse.recognition.types import Recognition, RecognitionOptions
 from preprocessing.stream_windows import Span, spans, whole, window_inputs
 from preprocessing.streams import PreparedStreams, StreamSources, prepare_streams
@@ -93,13 +93,15 @@ class Recogniser:
         settings = self.bundle.settings
         windows = self._windows(prepared, options)
         probabilities = self.probabilities(prepared, windows, progress)
+        scores = over_time(windows, probabilities, len(prepared.times_s))
+        n_min = windows[1][0] // 2 if len(windows) > 1 else 1
         segments = merged(
-            over_time(windows, probabilities, len(prepared.times_s)),
+            scores,
+            without_slivers(scores, n_min),
             settings.labels,
             1.0 / settings.fps,
             prepared.duration_s,
-            options.top_k,
-            options.threshold,
+            options,
         )
         return Recognition(
             self.bundle.spec.name, prepared.duration_s, prepared.streams, prepared.notes, segments

@@ -16,7 +16,7 @@ from avse.recognition import (
     StreamSources,
     load_head,
 )
-from avse.recognition.segments import merged, over_time
+from avse.recognition.segments import merged, over_time, without_slivers
 from models.errors import BundleInvalid, BundleNotFound
 from preprocessing.errors import MediaError
 from tests.avse.tiny_heads import LABELS, N_JOINTS, write_head
@@ -144,10 +144,20 @@ def test_overlapping_windows_are_averaged_with_their_middles_heaviest() -> None:
     assert scores[8:].argmax(1).min() == 1
 
 
+def test_a_moment_between_two_labels_goes_to_the_likelier_of_them() -> None:
+    scores = np.full((9, 3), 0.1, np.float32)
+    scores[:4, 0] = scores[4, 1] = scores[5:, 2] = 0.8
+    scores[4, 2] = 0.3
+    assert without_slivers(scores, 1).tolist() == [0, 0, 0, 0, 1, 2, 2, 2, 2]
+    assert without_slivers(scores, 2).tolist() == [0, 0, 0, 0, 2, 2, 2, 2, 2]
+    assert len(set(without_slivers(scores, 9).tolist())) == 1
+    assert without_slivers(scores[:1], 4).tolist() == [0]
+
+
 def test_neighbours_with_one_label_are_one_segment() -> None:
     best = [0, 0, 1, 1, 1, 0]
     scores = np.where(np.eye(2)[best] > 0, 0.8, 0.2).astype(np.float32)
-    found = merged(scores, ("a", "b"), 0.1, 0.65, top_k=1, threshold=0.0)
+    found = merged(scores, scores.argmax(1), ("a", "b"), 0.1, 0.65, RecognitionOptions(top_k=1))
     assert [(s.label, round(s.start_s, 3), round(s.end_s, 3)) for s in found] == [
         ("a", 0.0, 0.2), ("b", 0.2, 0.5), ("a", 0.5, 0.65),
     ]  # fmt: skip
