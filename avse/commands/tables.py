@@ -166,7 +166,7 @@ def _table(
     kinetics: Path | None,
     wanted: Wanted,
 ) -> None:
-    from avse.training.heads.experiments import CHOICE, TEST
+    from avse.training.heads.plan import CHOICE, TEST
     from avse.training.heads.recipe import HeadFolders, finished_table
     from avse.training.heads.recipe import make_table as compute
     from avse.training.heads.tables import STREAMS, TITLES, write_into

@@ -8,7 +8,7 @@ import typer
 from avse.commands.console import Bars, say
 
 if TYPE_CHECKING:
-    from avse.training.heads.experiments import HeadsConfig
+    from avse.training.heads.plan import HeadsConfig
 
 HeadDataOption = Annotated[
     Path,
@@ -69,7 +69,7 @@ def train_action(
 def heads_config(path: Path | None, overrides: list[str] | None) -> "HeadsConfig":
     """Settings of the heads' trainings."""
     from avse.config import load_config
-    from avse.training.heads.experiments import HeadsConfig
+    from avse.training.heads.plan import HeadsConfig
 
     return load_config(HeadsConfig, path, overrides or [])
 

@@ -10,8 +10,8 @@ import torch
 
 from avse.cli import run
 from avse.errors import ConfigError
-from avse.training.heads.experiments import CHOICE, TEST, HeadsConfig, Row, Split
 from avse.training.heads.features import FeatureConfig
+from avse.training.heads.plan import CHOICE, TEST, HeadsConfig, Row, Split
 from avse.training.heads.probe import logistic_regression
 from avse.training.heads.recipe import HeadFolders, make_table, open_bench, train_heads
 from avse.training.heads.recordings import read_recordings

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avse.training.heads.experiments import Bench, Row
+from avse.training.heads.experiments import Bench
+from avse.training.heads.plan import Row
 from avse.training.heads.training import Part
 from models.action import ActionHead
 from models.fusion.base import pooled

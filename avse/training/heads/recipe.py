@@ -10,16 +10,9 @@ from torch import Tensor
 
 from avse.bundle import find_bundle
 from avse.training.heads.architecture import choose_layers
-from avse.training.heads.experiments import (
-    CHOICE,
-    TEST,
-    Bench,
-    HeadsConfig,
-    Row,
-    Split,
-    make_head,
-)
+from avse.training.heads.experiments import Bench, make_head
 from avse.training.heads.features import cache_features
+from avse.training.heads.plan import CHOICE, TEST, HeadsConfig, Row, Split
 from avse.training.heads.recordings import ActionRecordings, read_recordings
 from avse.training.heads.table_rows import TableRow
 from avse.training.heads.tables import TABLES, gather_table, rows_of, run_table, save_table

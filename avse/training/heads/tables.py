@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avse.training.heads.experiments import Bench, Row
+from avse.training.heads.experiments import Bench
+from avse.training.heads.plan import Row
 from avse.training.heads.table_rows import Figure, TableRow, accuracy_chart
 from models.action import SKELETON
 from preprocessing.types import Progress, no_progress
