@@ -177,6 +177,7 @@ def settings_of(bench: Bench, head: Head) -> dict[str, Any]:
             "n_joints": bench.config.n_joints,
         },
         "labels": list(bench.material.recordings.labels),
+        "is_mirrored": True,  # as the sensor of UTD-MHAD gives pictures and joints
         "window_s": 2.2,
         "stride_s": 0.55,
     }
