@@ -100,12 +100,8 @@ def _up(judged: Judged, name: str, split: str, condition: str, corpus: str | Non
 def _goal(name: str, wanted: str, mean: Mean, is_met: Callable[[Mean], bool]) -> Goal:
     if not mean.n:
         return Goal(name, wanted)
-    return Goal(name, wanted, shown(mean), is_met(mean))
-
-
-def shown(mean: Mean) -> str:
-    """A mean with interval and count, as text."""
-    return f"{mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}], n = {mean.n}"
+    found = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}], n = {mean.n}"
+    return Goal(name, wanted, found, is_met(mean))
 
 
 def _order(judged: Judged) -> Iterable[Goal]:

@@ -1,7 +1,7 @@
 """Training curves from the logs that runs keep."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ LEARNT = ("accuracy", "si_sdr", "score")
 
 
 def training_curves(runs: Sequence[Path]) -> bytes | None:
-    """One panel for what training saw and one for each figure of validation, a colour a run.
+    """One panel for each figure of training and of validation, a colour a run.
 
     Args:
         runs: Run folders with a `log.jsonl`.
@@ -28,18 +28,18 @@ def training_curves(runs: Sequence[Path]) -> bytes | None:
     if not runs:
         return None
     logs = {run.name: read_log(run) for run in runs}
-    names = _validated(logs.values())
-    figure = Figure(figsize=(4.2 * (1 + len(names)), 3.4), layout="constrained")
-    axes = figure.subplots(1, 1 + len(names), squeeze=False)[0]
-    for index, (run, log) in enumerate(logs.items()):
-        colour = COLOURS[index % len(COLOURS)]
-        learnt = next((name for name in LEARNT if any(name in line for line in log)), "loss")
-        for axis, name in zip(axes, (learnt, *names), strict=True):
+    names = _shown(logs.values())
+    figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
+        for index, (run, log) in enumerate(logs.items()):
             points = [(line["step"], line[name]) for line in log if name in line]
-            axis.plot(*zip(*points, strict=True), ".-", color=colour, label=run) if points else None
-            axis.set(title="training" if axis is axes[0] else name, xlabel="step")
-            axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
+            if points:
+                colour = COLOURS[index % len(COLOURS)]
+                axis.plot(*zip(*points, strict=True), ".-", color=colour, label=run)
+        axis.set(title=f"training: {name}" if name in LEARNT else name, xlabel="step")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
     return png(figure)
 
 
@@ -56,8 +56,9 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         raise EvaluationError(f"{path}: expected the log of a training run: {error}") from error
 
 
-def _validated(logs: Any) -> list[str]:
-    """What validation measured: STOI after, and the share of matches of the lips."""
-    names = [name for log in logs for line in log for name in line]
-    wanted = [n for n in names if n.endswith((".stoi", "own_clip", "in_sync"))]
-    return list(dict.fromkeys(wanted))[:4]
+def _shown(logs: Iterable[list[dict[str, Any]]]) -> list[str]:
+    """What training saw, then what validation measured: STOI after, matches of the lips."""
+    names = list(dict.fromkeys(name for log in logs for line in log for name in line))
+    learnt = [name for name in LEARNT if name in names]
+    measured = [name for name in names if name.endswith((".stoi", "own_clip", "in_sync"))]
+    return (learnt or ["loss"]) + measured[:5]
