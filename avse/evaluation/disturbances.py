@@ -8,6 +8,7 @@ import numpy as np
 
 from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.mixtures import stream
+from avse.training.crop_augmentation import slowed
 from preprocessing.timeline import VIDEO_FPS
 from preprocessing.types import MouthTrack
 
@@ -115,9 +116,8 @@ def _slow(
     crops: Crops, is_visible: np.ndarray, fps: float, rng: np.random.Generator
 ) -> tuple[Crops, np.ndarray]:
     """A camera of fewer pictures a second: each stands until the next."""
-    taken = np.floor(np.arange(len(crops)) * fps / VIDEO_FPS + 1e-6) * VIDEO_FPS / fps
-    places = np.clip(np.ceil(taken - 1e-6).astype(int), 0, max(0, len(crops) - 1))
-    return crops[places], is_visible[places]
+    share = fps / VIDEO_FPS
+    return slowed(crops, share), slowed(is_visible, share)
 
 
 def _blurred(
