@@ -190,7 +190,7 @@ def test_models_metadata_and_numbers_know_the_heads(running: Running) -> None:
     known = get("/v1/models", params={"task": "gesture"}).json()["items"]
     hands = next(each for each in known if each["id"] == "hands")
     assert (hands["labels"], hands["streams"]) == (["wave", "clap", "bow"], ["depth"])
-    assert hands[0]["is_default"]
+    assert hands["is_default"]
     assert 'avse_model_loaded{model="hands"} 0.0' in get("/metrics").text
     running.post("/v1/gestures")
     wait_for_status(running, "hands", "ready")
