@@ -48,3 +48,14 @@ Picture = Annotated[
     typer.Option(help="What the pictures are; auto tells depth by its missing colour."),
 ]
 IsJson = Annotated[bool, typer.Option("--json", help="As the HTTP interface answers.")]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", exists=True, dir_okay=False, metavar="RECIPE.toml",
+        help="Settings that differ from the defaults.",
+    ),
+]  # fmt: skip
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="One setting; may stand several times."),
+]

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from avse.commands.console import Bars, make_table, say, show
+from avse.commands.options import Overrides, RecipeFile
 from avse.commands.train_digits import table_digits
 from avse.commands.train_heads import (
-    HeadConfigOption,
     HeadDataOption,
     HeadOutOption,
-    HeadSetOption,
     KineticsOption,
     heads_config,
 )
@@ -55,8 +54,8 @@ def table_action(
     data_dir: HeadDataOption,
     out_dir: HeadOutOption = Path("runs/heads"),
     kinetics: KineticsOption = None,
-    config: HeadConfigOption = None,
-    overrides: HeadSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
     split: SplitOption = "test",
     document: DocumentOption = None,
     is_finished_only: FinishedOption = False,
@@ -76,8 +75,8 @@ def table_gesture(
     data_dir: HeadDataOption,
     out_dir: HeadOutOption = Path("runs/heads"),
     kinetics: KineticsOption = None,
-    config: HeadConfigOption = None,
-    overrides: HeadSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
     split: SplitOption = "test",
     document: DocumentOption = None,
     is_finished_only: FinishedOption = False,
@@ -97,8 +96,8 @@ def table_figure6(
     data_dir: HeadDataOption,
     out_dir: HeadOutOption = Path("runs/heads"),
     kinetics: KineticsOption = None,
-    config: HeadConfigOption = None,
-    overrides: HeadSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
     split: SplitOption = "test",
     document: DocumentOption = None,
     is_finished_only: FinishedOption = False,

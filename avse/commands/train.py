@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avse.commands.console import Bars, say
+from avse.commands.options import Overrides, RecipeFile
 from avse.commands.train_digits import train_digits
 from avse.commands.train_heads import train_action, train_gesture
 from avse.commands.train_prior import train_mouth_prior
@@ -26,17 +27,6 @@ OutOption = Annotated[
     typer.Option(
         "--out", metavar="DIR", help="Run folder: log, checkpoint, bundle; a second call goes on."
     ),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", exists=True, dir_okay=False, metavar="RECIPE.toml",
-        help="Settings that differ from the defaults.",
-    ),
-]  # fmt: skip
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="One setting; may stand several times."),
 ]
 
 train_app = typer.Typer(help="Train the networks on a folder of recordings.", rich_markup_mode=None)
@@ -75,8 +65,8 @@ def train_enhancer(
             help="crops, lips, features, enhancer or polish; repeatable; default: all.",
         ),
     ] = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Train lips and enhancer: crops, lips/sound towers, their features, sound and fusion."""
     from avse.training.recipe import STAGES, SYSTEMS
@@ -90,8 +80,8 @@ def train_enhancer(
 def train_lips(
     data_dir: DataOption,
     out_dir: OutOption = Path("runs/avse"),
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Train the lips/sound towers alone: which sound belongs to which moment of which mouth."""
     _train(data_dir, out_dir, _recipe(config, overrides), [], ["crops", "lips"])

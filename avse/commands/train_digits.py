@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avse.commands.console import Bars, make_table, say, show
+from avse.commands.options import Overrides, RecipeFile
 
 if TYPE_CHECKING:
     from avse.training.digits.config import DigitsConfig, Method
@@ -19,17 +20,6 @@ DigitsDataOption = Annotated[
 ]  # fmt: skip
 DigitsOutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Results; a second call goes on.")
-]
-DigitsConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", exists=True, dir_okay=False, metavar="RECIPE.toml",
-        help="Settings that differ from the defaults.",
-    ),
-]  # fmt: skip
-DigitsSetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="One setting; may stand several times."),
 ]
 ValidationOption = Annotated[
     bool,
@@ -49,8 +39,8 @@ def train_digits(
     ] = "smil",
     share: Annotated[float, typer.Option(help="Of the training pairs that have sound.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of images, pairs, sounds and weights.")] = 0,
-    config: DigitsConfigOption = None,
-    overrides: DigitsSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
     is_validation: ValidationOption = False,
 ) -> None:
     """Train one network on digits of which few have sound, and score it with and without."""
@@ -76,8 +66,8 @@ def table_digits(
         list[str] | None, typer.Option("--method", help="Repeatable; default: all.")
     ] = None,
     n_seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each cell.")] = 5,
-    config: DigitsConfigOption = None,
-    overrides: DigitsSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
     is_validation: ValidationOption = False,
     only_finished: Annotated[
         bool, typer.Option("--finished", help="Run nothing: the table of what there is so far.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avse.commands.console import Bars, say
+from avse.commands.options import Overrides, RecipeFile
 
 if TYPE_CHECKING:
     from avse.training.heads.plan import HeadsConfig
@@ -31,25 +32,14 @@ KineticsOption = Annotated[
         "`avse models import-kinetics` imported.",
     ),
 ]  # fmt: skip
-HeadConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", exists=True, dir_okay=False, metavar="RECIPE.toml",
-        help="Settings that differ from the defaults.",
-    ),
-]  # fmt: skip
-HeadSetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="One setting; may stand several times."),
-]
 
 
 def train_gesture(
     data_dir: HeadDataOption,
     out_dir: HeadOutOption = Path("runs/heads"),
     kinetics: KineticsOption = None,
-    config: HeadConfigOption = None,
-    overrides: HeadSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Train the gesture head: depth and flow, fused by MMTM."""
     _train("gesture", data_dir, out_dir, kinetics, heads_config(config, overrides))
@@ -59,8 +49,8 @@ def train_action(
     data_dir: HeadDataOption,
     out_dir: HeadOutOption = Path("runs/heads"),
     kinetics: KineticsOption = None,
-    config: HeadConfigOption = None,
-    overrides: HeadSetOption = None,
+    config: RecipeFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Train the action head: depth and skeleton, fused by MMTM."""
     _train("action", data_dir, out_dir, kinetics, heads_config(config, overrides))
