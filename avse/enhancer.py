@@ -283,6 +283,10 @@ class Enhancer:
         found = [*prepared.source.warnings]
         if prepared.n_damaged:
             found.append(f"{prepared.n_damaged} damaged picture packets were skipped")
+        if prepared.still_s:
+            found.append(
+                f"the picture stands still for {prepared.still_s:.1f} s: sound alone there"
+            )
         if target.offset_frames:
             ms = round(1000 * abs(target.offset_frames) / VIDEO_FPS)
             side = "after" if target.offset_frames > 0 else "before"

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from preprocessing.mouth_geometry import (
     warp_affine,
 )
 from preprocessing.mouth_store import CropStore
+from preprocessing.stillness import Span, is_within
 from preprocessing.timeline import VIDEO_FPS, video_frame_time_s
 from preprocessing.types import Frame, MouthTrack
 
@@ -211,23 +213,31 @@ class MouthAccumulator:
         following.mouths_px.append(sighting.mouth_px)
         following.rows.append(self._store.append(warp_affine(patch.grey, matrix, config.size_px)))
 
-    def finish(self, start_s: float, n_video_frames: int) -> dict[int, MouthTrack]:
-        """Crops of every track on the 25 fps grid from `start_s`; the accumulator is used up."""
+    def finish(
+        self, start_s: float, n_video_frames: int, still_s: Sequence[Span] = ()
+    ) -> dict[int, MouthTrack]:
+        """Crops of every track on the 25 fps grid from `start_s`; the accumulator is used up.
+
+        In the stretches `still_s` the picture did not move: lips that stand still there say
+        nothing, and count as absent.
+        """
         for following in self._tracks.values():
             self._advance(following, math.inf)
         mouths = {
-            track_id: self._on_grid(following, start_s, n_video_frames)
+            track_id: self._on_grid(following, start_s, n_video_frames, still_s)
             for track_id, following in self._tracks.items()
         }
         self._store.close()
         return mouths
 
-    def _on_grid(self, following: _Following, start_s: float, n_frames: int) -> MouthTrack:
+    def _on_grid(
+        self, following: _Following, start_s: float, n_frames: int, still_s: Sequence[Span]
+    ) -> MouthTrack:
         centres_s = video_frame_time_s(0, start_s) + np.arange(n_frames) / VIDEO_FPS
         shown = nearest_pictures(
             np.array(following.times_s), centres_s, self._config.max_distance_s
         )
-        is_visible = shown >= 0
+        is_visible = (shown >= 0) & ~is_within(centres_s, still_s)
         rows = np.where(is_visible, np.array(following.rows)[shown], -1)
         landmarks_px = np.full((n_frames, N_MOUTH_POINTS, 2), np.nan, np.float32)
         landmarks_px[is_visible] = np.stack(following.mouths_px)[shown[is_visible]]
@@ -273,7 +283,9 @@ class MouthCropper:
         if len(self._waiting) >= self._config.batch_size:
             self._look()
 
-    def finish(self, start_s: float, n_video_frames: int) -> dict[int, MouthTrack]:
+    def finish(
+        self, start_s: float, n_video_frames: int, still_s: Sequence[Span] = ()
+    ) -> dict[int, MouthTrack]:
         """Crops of every track on the sound's clock; the cropper is used up.
 
         Frame v covers `start_s + v / 25` to `start_s + (v + 1) / 25`.
@@ -281,9 +293,10 @@ class MouthCropper:
         Args:
             start_s: Time of the first sample of the sound.
             n_video_frames: How many 25 fps frames cover the sound.
+            still_s: Stretches in which the picture stood still; the mouths are absent there.
         """
         self._look()
-        return self._accumulator.finish(start_s, n_video_frames)
+        return self._accumulator.finish(start_s, n_video_frames, still_s)
 
     def _look(self) -> None:
         patches, self._waiting = self._waiting, []

@@ -1,7 +1,7 @@
 """A media file -> sound, face tracks and mouth crops, in one pass over the pictures."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from models.mouth_landmarks import MouthLandmarksNet
 from preprocessing.faces import FaceDetector, make_detector
 from preprocessing.media import MediaLimits, open_clip
 from preprocessing.mouth import CropConfig, MouthCropper, load_mouth_landmarks
+from preprocessing.stillness import Span, StillPictures
 from preprocessing.timeline import n_video_frames
 from preprocessing.tracking import FaceTracker, TrackedFrame, TrackingConfig
 from preprocessing.types import (
@@ -211,15 +212,18 @@ def _with_faces(
     frames = _Timed(video, progress)
     tracker = FaceTracker(tools.detector, config.tracking)
     cropper = MouthCropper(tools.landmarks, config.crops)
+    still = StillPictures()
     mouth_s = 0.0
     for tracked in _follow(frames, tracker):
+        still.add(tracked.frame)
         mouth_start = time.perf_counter()
         for number, box in tracked.boxes.items():
             cropper.add(number, tracked.frame, box)
         mouth_s += time.perf_counter() - mouth_start
     mouth_start = time.perf_counter()
     tracks = tracker.tracks()
-    mouths = _numbered_anew(clip, cropper, tracks)
+    still_s = still.spans_s()
+    mouths = _numbered_anew(clip, cropper, tracks, still_s)
     mouth_s += time.perf_counter() - mouth_start
     stages = {
         "audio": audio_s,
@@ -235,15 +239,16 @@ def _with_faces(
         clip.source,
         n_video_frames=frames.n_frames,
         n_damaged=video.n_damaged,
+        still_s=sum(last_s - first_s for first_s, last_s in still_s),
         stage_s=stages,
     )
 
 
 def _numbered_anew(
-    clip: Clip, cropper: MouthCropper, tracks: dict[int, FaceTrack]
+    clip: Clip, cropper: MouthCropper, tracks: dict[int, FaceTrack], still_s: Sequence[Span]
 ) -> dict[int, MouthTrack]:
     """Mouths of the kept tracks that were ever among the largest faces, by track id."""
-    mouths = cropper.finish(clip.audio.start_s, n_video_frames(clip.audio.n_samples))
+    mouths = cropper.finish(clip.audio.start_s, n_video_frames(clip.audio.n_samples), still_s)
     return {t.track_id: mouths[number] for number, t in tracks.items() if number in mouths}
 
 

@@ -220,6 +220,7 @@ class PreparedClip:
         n_video_frames: Pictures decoded.
         n_damaged: Packets skipped.
         stage_s: Seconds spent by stage.
+        still_s: Seconds in which the picture stood still; no mouth is visible there.
     """
 
     audio: Waveform
@@ -229,3 +230,4 @@ class PreparedClip:
     n_video_frames: int = 0
     n_damaged: int = 0
     stage_s: dict[str, float] = field(default_factory=dict)
+    still_s: float = 0.0

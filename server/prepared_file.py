@@ -39,6 +39,7 @@ def write_prepared(path: Path, clip: PreparedClip) -> None:
         "source": source,
         "n_video_frames": clip.n_video_frames,
         "n_damaged": clip.n_damaged,
+        "still_s": clip.still_s,
         "stage_s": clip.stage_s,
     }
     write_arrays(path, arrays, header)
@@ -77,6 +78,7 @@ def _clip(
         _source(header["source"], source),
         n_video_frames=int(header["n_video_frames"]),
         n_damaged=int(header["n_damaged"]),
+        still_s=float(header["still_s"]),
         stage_s={str(name): float(spent) for name, spent in header["stage_s"].items()},
     )
 

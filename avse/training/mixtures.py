@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from scipy import fft
 from avse.training.batch import Batch
 from avse.training.cache import CachedClip
 from avse.training.crop_augmentation import MILD, augmented
+from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures, features_between, with_noise
 from avse.training.sounds import (
     Samples,
@@ -44,6 +43,8 @@ class MixConfig:
             and that voice as the target, so that nothing but the lips can tell them apart.
         hidden_share: Windows whose mouth is hidden throughout.
         half_hidden_share: Windows whose mouth is hidden for a stretch.
+        silent_share: Windows outside the pairs in which the person seen says nothing: the mouth all
+            but stands still, others speak, and silence is wanted.
         noise_share: Mixtures with noise beside the voices.
         equaliser_db: Strength of the random equaliser every voice goes through.
         room_share: Voices put in a made-up room.
@@ -64,6 +65,7 @@ class MixConfig:
     pair_share: float = 0.625
     hidden_share: float = 0.1
     half_hidden_share: float = 0.1
+    silent_share: float = 0.0
     noise_share: float = 0.4
     equaliser_db: float = 5.0
     room_share: float = 0.1
@@ -72,41 +74,6 @@ class MixConfig:
     snr_db: tuple[float, float] = (-7.0, 15.0)
     max_interferers: int = 4
     level_rms: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class FacelessLips:
-    """Predicted lip features for voices without faces.
-
-    Attributes:
-        predicted: One `[V, D]` float16 for each such voice, by position in the pool.
-        residuals: What to add, standardised `[V, D]`.
-        std: `[D]`, scale of the residuals.
-    """
-
-    predicted: dict[int, NDArray[np.float16]]
-    residuals: tuple[NDArray[np.float32], ...]
-    std: NDArray[np.float32]
-
-    def save(self, path: Path) -> None:
-        """Keep everything in one `.npz`."""
-        arrays: dict[str, NDArray[Any]] = {"std": self.std}
-        arrays |= {f"predicted{i}": values for i, values in self.predicted.items()}
-        arrays |= {f"residual{i}": values for i, values in enumerate(self.residuals)}
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "FacelessLips":
-        """Read what `save` kept."""
-        with np.load(path) as arrays:
-            names = list(arrays)
-            predicted = {
-                int(n.removeprefix("predicted")): arrays[n] for n in names if n.startswith("pre")
-            }
-            residuals = tuple(arrays[n] for n in names if n.startswith("residual"))
-            return cls(predicted, residuals, arrays["std"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +129,7 @@ class MixtureMaker:
         n_pairs = round(n_items * self.config.pair_share / 2)
         examples = [e for _ in range(n_pairs) for e in self._pair(n_voices, rng)]
         for _ in range(n_items - 2 * n_pairs):
-            examples.append(self._mix(self._target(rng), n_voices, rng))
+            examples.append(self._single(n_voices, rng))
         crops = [e.target.crops for e in examples if e.target.crops is not None]
         return Batch(
             torch.from_numpy(np.stack([e.noisy for e in examples])),
@@ -218,6 +185,29 @@ class MixtureMaker:
         scale = self.config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)
         clean = (target.clean * scale).astype(np.float32)
         return _Example(target, (noisy * scale).astype(np.float32), clean)
+
+    def _single(self, n_voices: int, rng: np.random.Generator) -> _Example:
+        """One window of its own; the person seen may say nothing in it."""
+        if self.clips is None and rng.random() < self.config.silent_share:
+            return self._silent(n_voices, rng)
+        return self._mix(self._target(rng), n_voices, rng)
+
+    def _silent(self, n_voices: int, rng: np.random.Generator) -> _Example:
+        """A mouth that all but stands still beside the voices of others."""
+        target = self._still(self.seen.draw(rng), rng)
+        rest = self._interference(target.voice, False, n_voices, rng)
+        return self._levelled(target, rest, rng)
+
+    def _still(self, voice: Voice, rng: np.random.Generator) -> _Target:
+        """Up to three pictures spread over the window, with a tremble, and no sound."""
+        features = self.lips.of(voice.clip_index, int(rng.integers(len(self.lips.values))))
+        start = rng.uniform(0, len(features) - 4)
+        places = np.linspace(start, start + rng.uniform(0, 3), self.config.n_frames)
+        tremble = rng.standard_normal((len(places), features.shape[1]), np.float32)
+        spread = features.std(0, dtype=np.float32) * rng.uniform(0, 0.2)
+        shown = np.ones(len(places), np.bool_)
+        silence = np.zeros(self.n_samples, np.float32)
+        return _Target(voice, silence, features_between(features, places) + spread * tremble, shown)
 
     def _mix(self, target: _Target, n_voices: int, rng: np.random.Generator) -> _Example:
         hidden = not target.shown.any()

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip, cache_clips, load_cached
 from avse.training.compute import Compute, Precision, resolve_compute
+from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, load_lips
 from avse.training.lip_predictor import train_lip_predictor
 from avse.training.lips import LipsConfig, match_figures, train_lips
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
-from avse.training.mixtures import FacelessLips, MixtureMaker
+from avse.training.mixtures import MixtureMaker
 from avse.training.run_folder import RunFolder, code_version
 from avse.training.sounds import Voice, VoicePool, load_sounds
 from avse.training.validation import ValidationItem, ValidationSet, validation_set

@@ -13,12 +13,13 @@ from avse.config import load_config
 from avse.errors import ConfigError, DeviceNotFound
 from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.compute import Precision, resolve_compute
+from avse.training.faceless_lips import FacelessLips
 from avse.training.features import lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
-from avse.training.mixtures import FacelessLips, MixConfig, MixtureMaker
+from avse.training.mixtures import MixConfig, MixtureMaker
 from avse.training.recipe import Folders, RecipeConfig, train_avse
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
@@ -231,6 +232,22 @@ def test_target_alone_is_untouched_by_the_mixing(clips: list[CachedClip], tmp_pa
     make = maker(clips, tmp_path, MixConfig(n_frames=8, pair_share=0.0, target_only_share=1.0))
     batch = make.batch(4, 3, np.random.default_rng(3))
     assert torch.allclose(batch.noisy, batch.clean)
+
+
+def test_a_silent_person_has_a_still_mouth_and_silence_to_learn(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    config = MixConfig(n_frames=8, pair_share=0.0, target_only_share=0.0, silent_share=1.0)
+    batch = maker(clips, tmp_path, config).batch(4, 2, np.random.default_rng(3))
+    assert not batch.clean.any()
+    assert (batch.noisy.square().mean(1).sqrt() > 0.01).all()
+    assert batch.is_visible.all()
+    moving = maker(clips, tmp_path, MixConfig(n_frames=8, hidden_share=0.0))
+    spoken = moving.batch(4, 2, np.random.default_rng(3)).features
+    assert batch.features.std(1).mean() < spoken.std(1).mean()
+    trainer = FusionTrainer(CONFIG.fusion, RunFolder(tmp_path / "run"))
+    figures = trainer.train_step(batch)
+    assert np.isfinite(list(figures.values())).all()
 
 
 def test_training_step_changes_all_but_the_frozen_tower(

@@ -25,7 +25,7 @@ from models.weights import BundleSpec, save_bundle
 from preprocessing.types import Progress, no_progress
 
 SHIPPED: dict[str, Row] = {
-    "gesture": Row("gesture", "MMTM x 2", "mmtm", n_points=2),
+    "gesture": Row("gesture", "MMTM x 6", "mmtm", n_points=6),
     "action": Row("action", "MMTM", "mmtm"),
 }
 TERMS = "research only: trained on UTD-MHAD, whose recordings are for research"
