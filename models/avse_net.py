@@ -19,6 +19,8 @@ Fusion = Literal[
     "mmtm", "mmtm-code", "conv-gate", "conv-sum", "msaf", "concat", "audio_only"
 ]  # fmt: skip
 
+LEAST_SPREAD = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class AvseConfig:
@@ -38,6 +40,8 @@ class AvseConfig:
             0 leaves it out.
         centres_lips: Subtract each visual feature's mean over the visible frames of the window:
             what the mouth does stays, whose mouth it is and how it was filmed goes.
+        scales_lips: Give each visual feature the same spread over the visible frames of the window,
+            but for a mouth that hardly moves: cameras and faces differ in how far a feature goes.
         dilations: One residual block over time each, at video rate.
         excitation_weight: Weight of the excitation regulariser in the loss.
         dropout: Share of channels, of the lips and before the blocks over time, that training
@@ -54,6 +58,7 @@ class AvseConfig:
     n_bottleneck: int = 256
     n_lip_embedding: int = 128
     centres_lips: bool = True
+    scales_lips: bool = False
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     excitation_weight: float = 1e-3
     dropout: float = 0.0
@@ -205,6 +210,8 @@ class AvseNet(nn.Module):
         ):
             moving = _centred(x, is_visible) if self.config.centres_lips else x
             y = norm(rearrange(moving, "b v c -> b c v"))
+            if self.config.scales_lips:
+                y = _evened(y, norm, _power(moving, is_visible))
             lips.append(self._thinned(block(torch.where(shown, y, hidden[:, None]))))
         return lips
 
@@ -238,6 +245,25 @@ def _centred(x: Tensor, is_visible: Tensor) -> Tensor:
     """`[B, V, C]` less its mean over the visible frames."""
     shown = is_visible.unsqueeze(2).to(x.dtype)
     return x - (x * shown).sum(1, keepdim=True) / shown.sum(1, keepdim=True).clamp(min=1)
+
+
+def _power(x: Tensor, is_visible: Tensor) -> Tensor:
+    """Mean square `[B, C]` of `[B, V, C]` over the visible frames."""
+    shown = is_visible.unsqueeze(2).to(x.dtype)
+    return (x.square() * shown).sum(1) / shown.sum(1).clamp(min=1)
+
+
+def _evened(y: Tensor, norm: nn.Module, power: Tensor) -> Tensor:
+    """Normed features `[B, C, V]`, scaled as if their power were the training clips' mean.
+
+    A tenth of that mean is added to both, so that the tremble of a still mouth stays small.
+    """
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.running_var is not None
+    share = power / (norm.running_var + norm.eps)  # [B, C]
+    gain = ((1 + LEAST_SPREAD) / (share + LEAST_SPREAD)).sqrt().unsqueeze(2)
+    centre = norm.bias[:, None]
+    return centre + (y - centre) * gain
 
 
 class _BinRefiner(nn.Module):

@@ -55,6 +55,11 @@ class StftConfig:
         return self.window_samples // 2 + 1
 
     @property
+    def bin_hz(self) -> float:
+        """Width of a bin: 25 Hz."""
+        return self.sample_rate_hz / self.window_samples
+
+    @property
     def edge_samples(self) -> int:
         """Zeros before the first sample, so that frame t is centred on `(t + 0.5) * hop`."""
         return (self.window_samples - self.hop_samples) // 2

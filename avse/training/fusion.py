@@ -13,6 +13,7 @@ from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
 from avse.training.validation import ValidationSet, validate
 from models.avse_net import AvseConfig, AvseNet
@@ -33,6 +34,7 @@ class FusionConfig:
         learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
         weight_decay: Of AdamW.
         si_sdr_weight: Weight of the waveform term, per dB.
+        perceptual_weight: Weight of `perceptual_disturbance`.
         voices_grow_steps: Steps between one more interferer and the next.
         ema_decay: Of the averaged weights that are validated and shipped.
         seed: For weights, mixtures and augmentation.
@@ -53,6 +55,7 @@ class FusionConfig:
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
     si_sdr_weight: float = 0.006
+    perceptual_weight: float = 0.0
     voices_grow_steps: int = 500
     ema_decay: float = 0.998
     seed: int = 1
@@ -192,7 +195,7 @@ class FusionTrainer:
 def enhancement_loss(
     net: AvseNet, batch: Batch, config: FusionConfig, compute: Compute = CPU
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compressed L1 on magnitudes, a little waveform SI-SDR, and the excitation penalty."""
+    """Compressed L1 on magnitudes, SI-SDR, what the ear minds, and the excitation penalty."""
     stft_config = StftConfig()
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
     magnitude = noisy.abs()
@@ -206,6 +209,9 @@ def enhancement_loss(
     waveform = negative_si_sdr(enhanced, batch.clean).mean()
     loss = compressed + config.si_sdr_weight * waveform
     loss = loss + config.model.excitation_weight * penalty
+    if config.perceptual_weight:
+        heard = perceptual_disturbance(mask * magnitude, clean.abs(), stft_config.bin_hz)
+        loss = loss + config.perceptual_weight * heard.mean()
     figures = {"loss": loss.item(), "magnitude": compressed.item(), "si_sdr": -waveform.item()}
     return loss, figures
 

@@ -96,6 +96,27 @@ def test_invisible_crops_have_no_effect(fusion: str) -> None:
     )
 
 
+@pytest.mark.parametrize("scales", [True, False])
+def test_scaled_lips_make_up_for_how_far_a_feature_goes(scales: bool) -> None:
+    trained = tiny("mmtm")
+    net = AvseNet(replace(trained.config, scales_lips=scales, n_lip_embedding=0)).eval()
+    state = trained.state_dict()
+    own = net.state_dict()
+    net.load_state_dict(
+        own | {k: v for k, v in state.items() if v.shape == own.get(k, v).shape and k in own}
+    )
+    log_mel, magnitude, _, is_visible = batch(24)
+    generator = torch.Generator().manual_seed(2)
+    visual = [3 * torch.randn(2, 24, c, generator=generator) for c in net.visual.feature_channels]
+    is_visible[:, :5] = False
+    with torch.inference_mode():
+        mask = net.mask(log_mel, magnitude, visual, is_visible)
+        farther = net.mask(log_mel, magnitude, [3 * x for x in visual], is_visible)
+        still = net.mask(log_mel, magnitude, [0.01 * x for x in visual], is_visible)
+    change = (farther - mask).abs().mean() / (still - mask).abs().mean()
+    assert (change < 0.2) == scales
+
+
 def test_dropout_changes_training_only() -> None:
     net = tiny("mmtm")
     thinned = AvseNet(replace(net.config, dropout=0.5))
