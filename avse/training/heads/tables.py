@@ -31,7 +31,7 @@ ACTION_ROWS = (
     Row("action", "late, four times as long", "late", training={"n_epochs": 16}),
     Row("action", "MMTM, four times as long", "mmtm", training={"n_epochs": 16}),
 )
-"""Table (a): the paper's table 4. The longer training was chosen on person 7, of 4 and 16 epochs."""
+"""Table (a): the paper's table 4. Of 4 and 16 epochs the longer was chosen on person 7."""
 
 GESTURE_ROWS = (
     Row("gesture", BASELINE, "late", n_points=0, is_trained=False),
