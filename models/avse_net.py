@@ -40,6 +40,8 @@ class AvseConfig:
             0 leaves it out.
         centres_lips: Subtract each visual feature's mean over the visible frames of the window:
             what the mouth does stays, whose mouth it is and how it was filmed goes.
+        centre_frames: With `centres_lips`, the mean is that of so many pictures around each, odd,
+            so that a turning head goes too; 0: of the whole window.
         scales_lips: Give each visual feature the same spread over the visible frames of the window,
             but for a mouth that hardly moves: cameras and faces differ in how far a feature goes.
         dilations: One residual block over time each, at video rate.
@@ -58,6 +60,7 @@ class AvseConfig:
     n_bottleneck: int = 256
     n_lip_embedding: int = 128
     centres_lips: bool = True
+    centre_frames: int = 0
     scales_lips: bool = False
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     excitation_weight: float = 1e-3
@@ -67,8 +70,10 @@ class AvseConfig:
         """Accept what JSON gives.
 
         Raises:
-            ValueError: An unknown way to fuse.
+            ValueError: An unknown way to fuse, or an even number of pictures.
         """
+        if self.centre_frames < 0 or (self.centre_frames and self.centre_frames % 2 == 0):
+            raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
         if isinstance(self.visual, dict):
             object.__setattr__(self, "visual", VisualTowerConfig(**self.visual))
         for name in ("encoder_widths", "dilations"):
@@ -208,12 +213,20 @@ class AvseNet(nn.Module):
         for x, norm, hidden, block in zip(
             visual, self.visual_norm, self.hidden, self.visual_context, strict=True
         ):
-            moving = _centred(x, is_visible) if self.config.centres_lips else x
+            moving = self._moving(x, is_visible)
             y = norm(rearrange(moving, "b v c -> b c v"))
             if self.config.scales_lips:
                 y = _evened(y, norm, _power(moving, is_visible))
             lips.append(self._thinned(block(torch.where(shown, y, hidden[:, None]))))
         return lips
+
+    def _moving(self, x: Tensor, is_visible: Tensor) -> Tensor:
+        """`[B, V, C]` without what stays: whose mouth it is, and how it was filmed."""
+        if not self.config.centres_lips:
+            return x
+        if not self.config.centre_frames:
+            return _centred(x, is_visible)
+        return _centred_around(x, is_visible, self.config.centre_frames)
 
     def _thinned(self, x: Tensor) -> Tensor:
         return F.dropout1d(x, self.config.dropout, self.training)
@@ -245,6 +258,15 @@ def _centred(x: Tensor, is_visible: Tensor) -> Tensor:
     """`[B, V, C]` less its mean over the visible frames."""
     shown = is_visible.unsqueeze(2).to(x.dtype)
     return x - (x * shown).sum(1, keepdim=True) / shown.sum(1, keepdim=True).clamp(min=1)
+
+
+def _centred_around(x: Tensor, is_visible: Tensor, n_frames: int) -> Tensor:
+    """`[B, V, C]` less its mean over the visible ones of the `n_frames` pictures around each."""
+    shown = rearrange(is_visible, "b v -> b 1 v").to(x.dtype)
+    parts = torch.cat([rearrange(x, "b v c -> b c v") * shown, shown], 1)
+    around = F.avg_pool1d(parts, n_frames, 1, n_frames // 2)  # sums, but for one factor in both
+    mean = around[:, :-1] / around[:, -1:].clamp_min(0.5 / n_frames)
+    return x - rearrange(mean, "b c v -> b v c")
 
 
 def _power(x: Tensor, is_visible: Tensor) -> Tensor:

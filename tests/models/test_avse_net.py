@@ -111,6 +111,28 @@ def test_scaled_lips_make_up_for_how_far_a_feature_goes(scales: bool) -> None:
     assert (change < 0.2) == scales
 
 
+def test_a_turning_head_goes_with_the_mean_around_each_picture() -> None:
+    log_mel, magnitude, _, is_visible = batch(48)
+    generator = torch.Generator().manual_seed(2)
+    is_visible[0, 10:20] = False
+    turning = torch.linspace(0, 6, 48)[None, :, None]
+    changes = {}
+    for n_frames in (0, 9):
+        net = tiny("mmtm", centre_frames=n_frames, n_lip_embedding=0).eval()
+        visual = [torch.randn(2, 48, c, generator=generator) for c in net.visual.feature_channels]
+        with torch.inference_mode():
+            mask = net.mask(log_mel, magnitude, visual, is_visible)
+            turned = net.mask(log_mel, magnitude, [x + turning for x in visual], is_visible)
+        inner = slice(4 * 24, 4 * 40)  # away from the ends and from the hidden pictures
+        changes[n_frames] = (turned - mask)[:, inner].abs().mean().item()
+    assert changes[9] < 0.1 * changes[0]
+
+
+def test_an_even_number_of_pictures_has_no_middle() -> None:
+    with pytest.raises(ValueError, match="centre_frames: expected 0 or odd, found 8"):
+        AvseConfig(centre_frames=8)
+
+
 def test_dropout_changes_training_only() -> None:
     net = tiny("mmtm")
     thinned = AvseNet(replace(net.config, dropout=0.5))
