@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -26,8 +28,10 @@ from models.errors import BundleInvalid, BundleNotFound, ChecksumMismatch, State
 from models.i3d import I3D, I3DConfig
 from models.registry import open_bundle
 from models.video_towers import VideoTowers
+from preprocessing.media import open_clip
 
 Tree = dict[str, Any]
+GOLDEN = os.environ.get("AVSE_TEST_KINETICS", "")
 
 
 def published_tree() -> Tree:
@@ -161,6 +165,20 @@ def test_a_missing_or_misshapen_array_is_refused() -> None:
         to_state(arrays, "test")
     with pytest.raises(StateMismatch, match="unexpected"):
         to_state(arrays | {name: empty, "more": empty}, "test")
+
+
+@pytest.mark.skipif(not GOLDEN, reason="AVSE_TEST_KINETICS=FILE:CLIP:CLASS is not set")
+def test_a_real_clip_gets_its_class() -> None:
+    """With the published file at hand, a clip of a Kinetics-400 action and the action's number."""
+    file, clip, number = GOLDEN.rsplit(":", 2)
+    network = I3D(I3DConfig(n_classes=400))
+    network.load_state_dict(read_kinetics(Path(file)))
+    video = open_clip(Path(clip)).video
+    assert video is not None
+    pictures = [cv2.resize(frame.image, (224, 224)) for frame in itertools.islice(video, 32)]
+    x = torch.from_numpy(np.stack(pictures)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        assert int(network.eval()(x).argmax()) == int(number)
 
 
 def test_a_grey_picture_gives_the_same_in_one_channel(weights: tuple[Path, str]) -> None:
