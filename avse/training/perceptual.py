@@ -17,8 +17,8 @@ def perceptual_disturbance(enhanced: Tensor, clean: Tensor, bin_hz: float) -> Te
     """How far a sound is from the clean one for the ear, about in points of PESQ.
 
     Powers are summed to critical bands, set to a listening level of 79 dB, and turned into
-    loudness `S = .1866 (P0 / .5)^.23 ((.5 + .5 P / P0)^.23 - 1)` over the hearing threshold `P0`. What
-    two loudnesses differ by, less a quarter of the smaller one, which masks it, is the
+    loudness `S = .1866 (P0 / .5)^.23 ((.5 + .5 P / P0)^.23 - 1)` over the hearing threshold `P0`.
+    What two loudnesses differ by, less a quarter of the smaller one, which masks it, is the
     disturbance `D`; what was added to the sound counts once more, by `((P_e + 50) / (P_c +
     50))^1.2` where that is at least 3 (at most 12). Both sums of a frame end at 45.
 
