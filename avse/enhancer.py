@@ -287,6 +287,8 @@ class Enhancer:
             found.append(
                 f"the picture stands still for {prepared.still_s:.1f} s: sound alone there"
             )
+        if turned_s := _turned_s(target):
+            found.append(f"the head is turned away for {turned_s:.1f} s: sound alone there")
         if target.offset_frames:
             ms = round(1000 * abs(target.offset_frames) / VIDEO_FPS)
             side = "after" if target.offset_frames > 0 else "before"
@@ -294,6 +296,13 @@ class Enhancer:
         if not self.bundle.module.sees:
             found.append(f"{self.bundle.label} goes by sound alone")
         return tuple(found)
+
+
+def _turned_s(target: Target) -> float:
+    """Seconds for which the target's head is turned away; where nobody is read, the longest."""
+    if target.mouth is not None:
+        return target.mouth.turned_s
+    return max((mouth.turned_s for mouth in target.prepared.mouths.values()), default=0.0)
 
 
 def _at_input_rate(

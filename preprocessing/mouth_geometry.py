@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mouth_landmarks import LEFT_EYE, N_MOUTH_POINTS, RIGHT_EYE
+from models.mouth_landmarks import LEFT_EYE, N_MOUTH_POINTS, NOSE, RIGHT_EYE
 from preprocessing.timeline import VIDEO_FPS
 
 _TIE_S = 1e-4
@@ -55,6 +55,22 @@ def face_pose(points_px: NDArray[Any]) -> NDArray[np.float64]:
     eyes_px = max(float(np.hypot(*eye_line)), _EYES_PER_MOUTH_DISTANCE * float(np.hypot(*down)))
     angle = math.atan2(level[1], level[0])
     return np.array([centre[0], centre[1], math.log(max(eyes_px, 1e-3)), angle])
+
+
+def head_turn(points_px: NDArray[Any]) -> float:
+    """How far a head is turned to the side, from the 25 points of its face.
+
+    Args:
+        points_px: `[25, 2]` source pixels.
+
+    Returns:
+        How far the tip of the nose lies beside the line from the eyes to the mouth, in lengths of
+        that line: 0 from the front, positive where the nose points to the right of the picture.
+    """
+    eyes = (points_px[RIGHT_EYE] + points_px[LEFT_EYE]) / 2
+    down = points_px[:N_MOUTH_POINTS].mean(axis=0) - eyes
+    nose = points_px[NOSE] - eyes
+    return float((nose[0] * down[1] - nose[1] * down[0]) / max(float(down @ down), 1e-6))
 
 
 def smoothed_value(

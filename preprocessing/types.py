@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.timeline import VIDEO_FPS
+
 Progress = Callable[[str, float, float], None]
 
 
@@ -187,12 +189,15 @@ class MouthTrack:
         is_visible: `[V]` bool; False = absent and the crop is zero.
         start_s: Time of frame 0 on the clip's clock: the start of the sound.
         landmarks_px: `[V, 20, 2]` float32 mouth points (iBUG 48-67), source pixels; NaN if absent.
+        is_turned: `[V]` bool, or empty for nowhere: the mouth is absent because the head is turned
+            away.
     """
 
     crops: NDArray[np.uint8]
     is_visible: NDArray[np.bool_]
     start_s: float
     landmarks_px: NDArray[np.float32]
+    is_turned: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         """Check the contract.
@@ -206,6 +211,13 @@ class MouthTrack:
                 f"MouthTrack: expected {n_frames} frames everywhere, found is_visible "
                 f"{self.is_visible.shape}, landmarks {self.landmarks_px.shape}"
             )
+        if self.is_turned.shape not in ((0,), (n_frames,)):
+            raise ValueError(f"MouthTrack: is_turned: {self.is_turned.shape} for {n_frames} frames")
+
+    @property
+    def turned_s(self) -> float:
+        """Seconds for which the head is turned away."""
+        return float(self.is_turned.sum()) / VIDEO_FPS
 
 
 @dataclass(frozen=True, slots=True)

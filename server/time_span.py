@@ -114,4 +114,5 @@ def _cut_mouth(mouth: MouthTrack, pictures: slice) -> MouthTrack:
         mouth.is_visible[pictures],
         mouth.start_s + pictures.start / VIDEO_FPS,
         mouth.landmarks_px[pictures],
+        mouth.is_turned[pictures],
     )

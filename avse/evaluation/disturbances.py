@@ -1,7 +1,7 @@
 """What can happen to the sight of a mouth, each as strong as one asks: `late:2`, `blur:4`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ def disturbed(track: MouthTrack, control: str, seed: int, clip: str) -> MouthTra
     kind, strength = parse_disturbance(control)
     rng = stream(seed, clip, kind.title)
     crops, is_visible = kind.change(track.crops.copy(), track.is_visible.copy(), strength, rng)
-    return MouthTrack(crops, is_visible, track.start_s, track.landmarks_px)
+    return replace(track, crops=crops, is_visible=is_visible)
 
 
 def parse_disturbance(control: str) -> tuple[Disturbance, float]:

@@ -1,7 +1,7 @@
 """Bundles as systems: sound and cached mouth crops through the product's own `Enhancer`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -95,7 +95,7 @@ def prepared_clip(noisy: Waveform, mouth: MouthTrack | None) -> PreparedClip:
     boxes = np.tile(np.array([0, 0, FACE_PX, FACE_PX], np.float32), (n_frames, 1))
     scores = mouth.is_visible.astype(np.float32)
     track = FaceTrack(TRACK_ID, np.arange(n_frames), times_s, boxes, scores)
-    shown = MouthTrack(mouth.crops, mouth.is_visible, noisy.start_s, mouth.landmarks_px)
+    shown = replace(mouth, start_s=noisy.start_s)
     return PreparedClip(noisy, (track,), {TRACK_ID: shown}, source, n_frames)
 
 

@@ -361,3 +361,12 @@ def test_a_mask_is_two_dimensional_and_lengths_must_agree() -> None:
         Mask(np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="expected 50 pictures"):
         enhancer(FakeNet()).enhance(prepared(noise(32_000), {1: mouth_of(49)}))
+
+
+@pytest.mark.parametrize("n_turned", [10, 50])
+def test_a_head_turned_away_is_told(n_turned: int) -> None:
+    mouth = mouth_of(50, hidden=slice(0, n_turned))
+    mouth = replace(mouth, is_turned=~mouth.is_visible)
+    report = enhancer(FakeNet(1.0)).enhance(prepared(noise(50 * 640), {1: mouth})).report
+    assert report.path == ("mixed" if n_turned < 50 else "audio_only")
+    assert [w for w in report.warnings if f"turned away for {n_turned / 25:.1f} s" in w]

@@ -15,7 +15,13 @@ import preprocessing.mouth_store as store_module
 from models.mouth_landmarks import MouthLandmarksConfig, MouthLandmarksNet
 from models.weights import packaged
 from preprocessing.mouth import CropConfig, MouthCropper, load_mouth_landmarks
-from preprocessing.mouth_geometry import face_pose, nearest_pictures, smoothed_value, warp_affine
+from preprocessing.mouth_geometry import (
+    face_pose,
+    head_turn,
+    nearest_pictures,
+    smoothed_value,
+    warp_affine,
+)
 from preprocessing.mouth_store import release_pages
 from preprocessing.types import Frame, MouthTrack
 
@@ -26,12 +32,14 @@ LEFT_GREY, RIGHT_GREY, MOUTH_GREY = 90, 160, 250
 class GreyLevelNet(torch.nn.Module):
     """Points of a drawn face: each part is the centroid of its grey level."""
 
-    def __init__(self, noise: float = 0.0) -> None:
+    def __init__(self, noise: float = 0.0, turned_from: int = 10**9) -> None:
         super().__init__()
         self.config = MouthLandmarksConfig()
         self.n_calls = 0
         self._rng = np.random.default_rng(0)
         self._noise = noise
+        self._n_faces = 0
+        self._turned_from = turned_from
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         self.n_calls += 1
@@ -41,7 +49,10 @@ class GreyLevelNet(torch.nn.Module):
         left, right, mouth = (_centroid(face, g) for g in (LEFT_GREY, RIGHT_GREY, MOUTH_GREY))
         corner = (right - left) * 0.4
         steps = np.linspace(-1, 1, 20)[:, None]
-        five = np.stack((left, right, (left + right + mouth) / 3, mouth - corner, mouth + corner))
+        nose = (left + right + mouth) / 3
+        nose[0] += 0.3 * (mouth - left)[1] * (self._n_faces >= self._turned_from)
+        self._n_faces += 1
+        five = np.stack((left, right, nose, mouth - corner, mouth + corner))
         points = np.concatenate((mouth + steps * corner, five)) / face.shape[0]
         points += self._rng.normal(0, 1, 2) * self._noise
         return points.astype(np.float32)
@@ -282,6 +293,25 @@ def test_a_head_turned_aside_is_not_magnified() -> None:
     points[:20] = (0.0, 100.0)
     points[20], points[21] = (-5.0, 0.0), (5.0, 0.0)
     assert math.exp(face_pose(points)[2]) == pytest.approx(80.0)
+
+
+def test_a_head_turned_away_is_not_read_and_the_track_says_so() -> None:
+    scene = [(1, n / 25, *draw_face((200.0, 250.0))) for n in range(60)]
+    track = _crop_all(scene, 60, net=GreyLevelNet(turned_from=30))[1]
+    assert track.is_visible[:25].all()
+    assert not track.is_visible[35:].any()
+    assert (track.is_visible ^ track.is_turned).all()
+    assert track.turned_s == pytest.approx(1.2, abs=0.2)
+    assert not track.crops[~track.is_visible].any()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, -0.3])
+def test_the_turn_of_a_head_is_that_of_the_nose_whatever_the_tilt(angle: float) -> None:
+    points = np.zeros((25, 2))
+    points[:20] = (0.0, 100.0)
+    points[20], points[21], points[22] = (-50.0, 0.0), (50.0, 0.0), (25.0, 60.0)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    assert head_turn(points @ turn * 3 + 7) == pytest.approx(0.25)
 
 
 def test_warp_keeps_positions() -> None:

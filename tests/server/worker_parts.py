@@ -82,7 +82,7 @@ def prepared(n_pictures: int = 10, start_s: float = 0.5) -> PreparedClip:
     is_visible[-1] = False
     crops = generator.integers(0, 256, (n_pictures, 122, 122)).astype(np.uint8)
     landmarks = np.full((n_pictures, 20, 2), np.nan, np.float32)
-    mouth = MouthTrack(crops, is_visible, start_s, landmarks)
+    mouth = MouthTrack(crops, is_visible, start_s, landmarks, ~is_visible)
     source = SourceInfo(Path("folder/input"), "mov", 48_000, 2, 1, True, 25.0, ("a warning",))
     audio_track = Waveform(audio, 16_000, start_s)
     return PreparedClip(audio_track, (track,), {2: mouth}, source, n_pictures, 1, {"decode": 0.5})
