@@ -45,6 +45,8 @@ class MixConfig:
         half_hidden_share: Windows whose mouth is hidden for a stretch.
         silent_share: Windows outside the pairs in which the person seen says nothing: the mouth all
             but stands still, others speak, and silence is wanted.
+        stray_share: Windows outside the pairs whose lips belong to nobody who is heard: then, as
+            where the mouth is hidden throughout, every voice is wanted and noise is not.
         noise_share: Mixtures with noise beside the voices.
         equaliser_db: Strength of the random equaliser every voice goes through.
         room_share: Voices put in a made-up room.
@@ -66,6 +68,7 @@ class MixConfig:
     hidden_share: float = 0.1
     half_hidden_share: float = 0.1
     silent_share: float = 0.0
+    stray_share: float = 0.0
     noise_share: float = 0.4
     equaliser_db: float = 5.0
     room_share: float = 0.1
@@ -176,8 +179,9 @@ class MixtureMaker:
         second = self._target(rng, first.voice, may_hide=False)
         balance = 10 ** (-rng.uniform(-5, 5) / 20)
         second = replace(second, clean=second.clean * (balance * _ratio(first.clean, second.clean)))
-        rest = self._interference(first.voice, False, max(0, n_voices - 1), rng)
-        rest = rest * self._gain(first.clean, rest, True, rng)
+        voices, noise = self._interference(first.voice, max(0, n_voices - 1), rng)
+        rest = voices + noise
+        rest = rest * self._gain(first.clean, rest, rng, least_db=rng.uniform(0, 5))
         noisy = first.clean + second.clean + rest
         return [self._levelled(t, noisy, rng) for t in (first, second)]
 
@@ -195,8 +199,8 @@ class MixtureMaker:
     def _silent(self, n_voices: int, rng: np.random.Generator) -> _Example:
         """A mouth that all but stands still beside the voices of others."""
         target = self._still(self.seen.draw(rng), rng)
-        rest = self._interference(target.voice, False, n_voices, rng)
-        return self._levelled(target, rest, rng)
+        voices, noise = self._interference(target.voice, n_voices, rng)
+        return self._levelled(target, voices + noise, rng)
 
     def _still(self, voice: Voice, rng: np.random.Generator) -> _Target:
         """Up to three pictures spread over the window, with a tremble, and no sound."""
@@ -210,9 +214,18 @@ class MixtureMaker:
         return _Target(voice, silence, features_between(features, places) + spread * tremble, shown)
 
     def _mix(self, target: _Target, n_voices: int, rng: np.random.Generator) -> _Example:
-        hidden = not target.shown.any()
-        rest = self._interference(target.voice, hidden, n_voices, rng)
-        noisy = target.clean + rest * self._gain(target.clean, rest, hidden, rng)
+        """The voice seen and the rest; with no lips, or a stranger's, every voice is wanted."""
+        strays = self.clips is None and rng.random() < self.config.stray_share
+        wants_all = strays or not target.shown.any()
+        only_noise = wants_all and rng.random() < 0.5
+        voices, noise = self._interference(target.voice, n_voices, rng, only_noise=only_noise)
+        gain = self._gain(target.clean, voices + noise, rng)
+        noisy = target.clean + (voices + noise) * gain
+        if wants_all:
+            target = replace(target, clean=target.clean + voices * gain)
+        if strays:
+            stranger = self._target(rng, target.voice)
+            target = replace(target, features=stranger.features, shown=stranger.shown)
         return self._levelled(target, noisy, rng)
 
     def _with_face(self, voice: Voice, rng: np.random.Generator) -> _Target:
@@ -280,23 +293,22 @@ class MixtureMaker:
         return shown
 
     def _interference(
-        self, target: Voice, hidden: bool, n_voices: int, rng: np.random.Generator
-    ) -> Samples:
-        """Voices and noise, at random levels among themselves; no voices where no lips tell."""
-        rest = np.zeros(self.n_samples, np.float32)
+        self, target: Voice, n_voices: int, rng: np.random.Generator, *, only_noise: bool = False
+    ) -> tuple[Samples, Samples]:
+        """Voices, and noise, at random levels among themselves."""
+        voices, noise = np.zeros((2, self.n_samples), np.float32)
         if rng.random() < self.config.target_only_share:
-            return rest
-        only_noise = hidden and rng.random() < 0.8
+            return voices, noise
         with_noise = only_noise or rng.random() < self.config.noise_share
         fewest = 0 if with_noise or n_voices == 0 else 1
         n_drawn = 0 if only_noise else int(rng.integers(fewest, n_voices + 1))
         for _ in range(n_drawn):
             corpus = target.corpus if rng.random() < self.config.same_corpus_share else None
             voice = self.pool.draw(rng, corpus=corpus, not_speaker=target.speaker)
-            rest += self._part(voice.samples, rng, 2.0)
+            voices += self._part(voice.samples, rng, 2.0)
         if with_noise and self.noises:
-            rest += self._part(self.noises[int(rng.integers(len(self.noises)))], rng, 5.0)
-        return rest
+            noise += self._part(self.noises[int(rng.integers(len(self.noises)))], rng, 5.0)
+        return voices, noise
 
     def _part(
         self, samples: NDArray[np.int16], rng: np.random.Generator, spread_db: float
@@ -308,16 +320,16 @@ class MixtureMaker:
         wanted = 10 ** (rng.normal(0, spread_db) / 20)
         return (sound * (wanted / max(level(sound), 1e-4))).astype(np.float32)
 
-    def _gain(self, clean: Samples, rest: Samples, hidden: bool, rng: np.random.Generator) -> float:
+    def _gain(
+        self, clean: Samples, rest: Samples, rng: np.random.Generator, least_db: float = -np.inf
+    ) -> float:
         low, high = self.config.snr_db
         snr_db = rng.uniform(low, high)
         if rng.random() < self.config.clean_share:
             snr_db = rng.uniform(10, 35)
-        if hidden:
-            snr_db = max(snr_db, rng.uniform(0, 5))
         if not rest.any():
             return 0.0
-        return _ratio(clean, rest) * float(10 ** (-snr_db / 20))
+        return _ratio(clean, rest) * float(10 ** (-max(snr_db, least_db) / 20))
 
 
 def _ratio(first: Samples, second: Samples) -> float:

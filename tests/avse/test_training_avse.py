@@ -250,6 +250,22 @@ def test_a_silent_person_has_a_still_mouth_and_silence_to_learn(
     assert np.isfinite(list(figures.values())).all()
 
 
+@pytest.mark.parametrize("share", ["hidden_share", "stray_share"])
+def test_every_voice_is_wanted_where_no_lips_tell(
+    clips: list[CachedClip], tmp_path: Path, share: str
+) -> None:
+    alone = MixConfig(n_frames=8, pair_share=0.0, target_only_share=0.0, noise_share=0.0)
+    known = replace(alone, hidden_share=0.0, half_hidden_share=0.0)
+    make = maker(clips, tmp_path, known)
+    batch = make.batch(12, 2, np.random.default_rng(4))
+    assert not torch.equal(batch.noisy, batch.clean)
+    make = maker(clips, tmp_path, replace(known, **{share: 1.0}))
+    make.noises = []  # nothing but voices
+    batch = make.batch(12, 2, np.random.default_rng(4))
+    torch.testing.assert_close(batch.noisy, batch.clean)
+    assert batch.is_visible.any() == (share == "stray_share")
+
+
 def test_training_step_changes_all_but_the_frozen_tower(
     clips: list[CachedClip], tmp_path: Path
 ) -> None:
