@@ -297,12 +297,19 @@ def polish_stage(
 
 
 def fusion_config(name: str, lip_sync: LipSync, config: RecipeConfig) -> FusionConfig:
-    """Stage (c)'s config for one of `SYSTEMS`, with the lip tower that was trained."""
+    """Stage (c)'s config for one of `SYSTEMS`, with the lip tower that was trained.
+
+    A system that sees nothing is spared the mixtures whose target only lips can tell.
+    """
     model = config.fusion.model
     settings: dict[str, Any] = {**SYSTEMS[name], "visual": lip_sync.config.visual}
     if model.n_lip_embedding:
         settings["n_lip_embedding"] = lip_sync.config.n_embedding
-    return replace(config.fusion, model=replace(model, **settings))
+    fusion = replace(config.fusion, model=replace(model, **settings))
+    if settings["fusion"] != "audio_only":
+        return fusion
+    mix = replace(fusion.mix, silent_share=0.0, stray_share=0.0, hidden_share=0.0)
+    return replace(fusion, mix=mix)
 
 
 def export(

@@ -20,7 +20,7 @@ from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figure
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.mixtures import MixConfig, MixtureMaker
-from avse.training.recipe import Folders, RecipeConfig, train_avse
+from avse.training.recipe import SYSTEMS, Folders, RecipeConfig, fusion_config, train_avse
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
 from models.avse_net import AvseConfig
@@ -102,6 +102,15 @@ def test_the_enhancer_s_tower_is_the_lip_tower(data_dir: Path) -> None:
     crops = torch.randint(0, 256, (1, 4, 112, 112), dtype=torch.uint8)
     for ours, theirs in zip(net.encode_visual(crops), lips.visual(crops), strict=True):  # type: ignore[operator]
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_only_systems_that_see_learn_from_what_only_lips_can_tell(name: str) -> None:
+    mix = MixConfig(hidden_share=0.2, silent_share=0.3, stray_share=0.4)
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, mix=mix))
+    made = fusion_config(name, LipSync(LIPS), config).mix
+    shares = (made.hidden_share, made.silent_share, made.stray_share)
+    assert shares == ((0.0, 0.0, 0.0) if name == "avse-audio" else (0.2, 0.3, 0.4))
 
 
 def test_polish_trains_the_tower_too_from_where_the_bundle_stands(data_dir: Path) -> None:
