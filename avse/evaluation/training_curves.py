@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avse.evaluation.charts import COLOURS, png
 from avse.evaluation.errors import EvaluationError
 
 LEARNT = ("accuracy", "si_sdr", "score")
+N_COLUMNS = 3
 
 
 def training_curves(runs: Sequence[Path]) -> bytes | None:
@@ -29,18 +31,22 @@ def training_curves(runs: Sequence[Path]) -> bytes | None:
         return None
     logs = {run.name: read_log(run) for run in runs}
     names = _shown(logs.values())
-    figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(names), squeeze=False)[0]
-    for axis, name in zip(axes, names, strict=True):
-        for index, (run, log) in enumerate(logs.items()):
-            points = [(line["step"], line[name]) for line in log if name in line]
-            if points:
-                colour = COLOURS[index % len(COLOURS)]
-                axis.plot(*zip(*points, strict=True), ".-", color=colour, label=run)
-        axis.set(title=f"training: {name}" if name in LEARNT else name, xlabel="step")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+    n_rows = -(-len(names) // N_COLUMNS)
+    figure = Figure(figsize=(4.2 * N_COLUMNS, 3.4 * n_rows), layout="constrained")
+    for index, name in enumerate(names):
+        _draw(figure.add_subplot(n_rows, N_COLUMNS, index + 1), name, logs)
     return png(figure)
+
+
+def _draw(axis: Axes, name: str, logs: dict[str, list[dict[str, Any]]]) -> None:
+    for index, (run, log) in enumerate(logs.items()):
+        points = [(line["step"], line[name]) for line in log if name in line]
+        if points:
+            colour = COLOURS[index % len(COLOURS)]
+            axis.plot(*zip(*points, strict=True), ".-", color=colour, label=run)
+    axis.set(title=f"training: {name}" if name in LEARNT else name, xlabel="step")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,8 @@ from models.lip_sync import LipSync
 from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
 
+JOINS = ("transfers.", "concat.", "fusion.")
+
 
 @dataclass(frozen=True, slots=True)
 class FusionConfig:
@@ -171,15 +173,24 @@ class FusionTrainer:
             "optimiser": self.optimiser.state_dict(),
         }
 
-    def start_from(self, state: dict[str, Tensor]) -> None:
+    def start_from(self, state: dict[str, Tensor], *, joins_anew: bool = False) -> None:
         """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
+
+        Args:
+            state: The earlier weights.
+            joins_anew: Take the towers alone; what joins lips and sound keeps its fresh weights.
 
         Raises:
             RuntimeError: The weights do not fit.
         """
-        if self.step == 0:
-            self.net.load_state_dict(state)
-            self.ema.load_state_dict(state)
+        if self.step:
+            return
+        if joins_anew:
+            own = self.net.state_dict()
+            towers = {k: v for k, v in state.items() if k in own and not k.startswith(JOINS)}
+            state = own | towers
+        self.net.load_state_dict(state)
+        self.ema.load_state_dict(state)
 
     def _resume(self) -> None:
         state = self.run.load()

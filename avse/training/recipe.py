@@ -58,6 +58,8 @@ class RecipeConfig:
         n_valid: Validation mixtures.
         polish: Stage (d): the end-to-end polish.
         start_from: A folder of bundles whose weights a fresh run begins with.
+        joins_anew: Every system begins with the towers of `avse-mmtm` in `start_from`, and what
+            joins them begins anew: so fusions can be compared.
         terms: Under which terms the weights may be used; goes into the model card.
     """
 
@@ -72,6 +74,7 @@ class RecipeConfig:
     n_valid: int = 60
     polish: FusionConfig = field(default_factory=lambda: POLISH)
     start_from: str = ""
+    joins_anew: bool = False
     terms: str = "non-commercial research (the terms of the training recordings)"
 
     @property
@@ -270,7 +273,9 @@ def enhancer_stage(
     mixtures = MixtureMaker(source.pool, source.noises, source.lips, source.faceless, fusion.mix)
     trainer = FusionTrainer(fusion, RunFolder(folders.work / name), config.compute)
     if config.start_from:
-        trainer.start_from(open_bundle(Path(config.start_from) / name)[1].state_dict())
+        first = "avse-mmtm" if config.joins_anew else name
+        state = open_bundle(Path(config.start_from) / first)[1].state_dict()
+        trainer.start_from(state, joins_anew=config.joins_anew)
     load_lips(trainer.net, source.lip_sync)
     load_lips(trainer.ema, source.lip_sync)
     net = trainer.train(mixtures, source.valid, progress)

@@ -138,6 +138,19 @@ def test_a_new_run_begins_with_the_bundles_it_is_given(data_dir: Path, tmp_path:
         assert torch.equal(old, new)
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems_to_compare_begin_with_the_same_towers(tmp_path: Path, name: str) -> None:
+    fusion = fusion_config(name, LipSync(LIPS), CONFIG)
+    first = fusion_config("avse-mmtm", LipSync(LIPS), CONFIG)
+    given = FusionTrainer(replace(first, seed=7), RunFolder(tmp_path / "given")).net.state_dict()
+    trainer = FusionTrainer(fusion, RunFolder(tmp_path / "run"))
+    fresh = {k: v.clone() for k, v in trainer.net.state_dict().items()}
+    trainer.start_from(given, joins_anew=True)
+    for key, begun in trainer.net.state_dict().items():
+        joins = key.startswith(("transfers.", "concat."))
+        assert torch.equal(begun, fresh[key] if joins else given[key]), key
+
+
 def test_the_mean_of_the_snapshots_ships_if_asked_for(data_dir: Path) -> None:
     averaging = replace(CONFIG.fusion, averages_snapshots=True, learning_rate=0.05)
     config = replace(CONFIG, fusion=averaging)
