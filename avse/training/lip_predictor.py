@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avse.training.cache import CachedClip
+from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures
 from avse.training.lips import sound_features
-from avse.training.sounds import random_equaliser
+from avse.training.run_folder import RunFolder
+from avse.training.sounds import Voice, random_equaliser
 from models.sound_tower import SoundEncoder, TimeBlock
 from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
 from preprocessing.types import Progress, no_progress
@@ -142,3 +145,23 @@ def _with_residuals(
     return LipGuess(
         guess.net, guess.mean, guess.std, tuple(residuals), round(float(1 - unexplained), 4)
     )
+
+
+def guess_faceless_lips(
+    kept: Path,
+    clips: Sequence[CachedClip],
+    lips: LipFeatures,
+    voices: Sequence[Voice],
+    n_steps: int,
+    progress: Progress,
+) -> None:
+    """Predict the lip features of every voice without a face, and keep them on disk."""
+    lonely = [i for i, v in enumerate(voices) if v.clip_index < 0]
+    if not lonely:
+        FacelessLips({}, (), np.zeros(lips.values.shape[2], np.float32)).save(kept)
+        return
+    guess = train_lip_predictor(clips, lips, n_steps=n_steps, progress=progress)
+    RunFolder(kept.parent / "lips").record(sound_to_lips_explained=guess.explained)
+    sounds = {i: (voices[i].samples / 32767).astype(np.float32) for i in lonely}
+    predicted = {i: guess.features(samples) for i, samples in sounds.items()}
+    FacelessLips(predicted, guess.residuals, guess.std).save(kept)

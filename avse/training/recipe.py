@@ -14,7 +14,7 @@ from avse.training.compute import Compute, Precision, resolve_compute
 from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, load_lips
-from avse.training.lip_predictor import train_lip_predictor
+from avse.training.lip_predictor import guess_faceless_lips
 from avse.training.lips import LipsConfig, match_figures, train_lips
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
 from avse.training.mixtures import MixtureMaker
@@ -239,26 +239,6 @@ def open_lips(work_dir: Path, config: RecipeConfig) -> LipSync:
     model = LipSync(replace(config.lips.model, visual=visual))
     model.load_state_dict(state["model"], strict=True)
     return model.eval()
-
-
-def guess_faceless_lips(
-    kept: Path,
-    clips: Sequence[CachedClip],
-    lips: LipFeatures,
-    voices: Sequence[Voice],
-    n_steps: int,
-    progress: Progress,
-) -> None:
-    """Predict the lip features of every voice without a face, and keep them on disk."""
-    lonely = [i for i, v in enumerate(voices) if v.clip_index < 0]
-    if not lonely:
-        FacelessLips({}, (), np.zeros(lips.values.shape[2], np.float32)).save(kept)
-        return
-    guess = train_lip_predictor(clips, lips, n_steps=n_steps, progress=progress)
-    RunFolder(kept.parent / "lips").record(sound_to_lips_explained=guess.explained)
-    sounds = {i: (voices[i].samples / 32767).astype(np.float32) for i in lonely}
-    predicted = {i: guess.features(samples) for i, samples in sounds.items()}
-    FacelessLips(predicted, guess.residuals, guess.std).save(kept)
 
 
 def enhancer_stage(
