@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from avse.config import from_mapping
 from avse.errors import ConfigError
 from models.avse_net import AvseNet
 from models.errors import BundleInvalid, BundleNotFound
 from models.registry import open_bundle
+from models.sound_net import SoundNet
 from models.weights import PACKAGED, BundleSpec, read_spec
 from preprocessing.spectral import StftConfig
 from preprocessing.timeline import STFT_FRAMES_PER_VIDEO_FRAME
@@ -77,7 +77,7 @@ class Bundle:
     """
 
     spec: BundleSpec
-    module: AvseNet
+    module: AvseNet | SoundNet
     settings: EnhancementSettings
 
     @property
@@ -160,7 +160,9 @@ def load_bundle(name: str | Path = DEFAULT_BUNDLE, places: Sequence[Path] | None
         raise BundleInvalid(f"{folder}: expected task 'enhancement', found {found}")
     settings = read_settings(described, str(folder / "bundle.json"))
     spec, module = open_bundle(folder)
-    return Bundle(spec, cast("AvseNet", module), settings)
+    if not isinstance(module, AvseNet | SoundNet):
+        raise BundleInvalid(f"{folder}: expected a network that gives masks, found {spec.model}")
+    return Bundle(spec, module, settings)
 
 
 def read_settings(spec: BundleSpec, origin: str) -> EnhancementSettings:

@@ -12,8 +12,10 @@ from models.face_detector import FaceDetectorConfig, FaceDetectorNet
 from models.gesture import GestureConfig, GestureHead
 from models.i3d import I3D, I3DConfig
 from models.lip_sync import LipSync, LipSyncConfig
+from models.mouth_clarity import MouthClarityConfig, MouthClarityNet
 from models.mouth_landmarks import MouthLandmarksConfig, MouthLandmarksNet
 from models.mouth_prior import MouthPrior, MouthPriorConfig
+from models.sound_net import SoundNet, SoundNetConfig
 from models.weights import BundleSpec, load_strict, load_weights, read_spec
 
 MODELS: dict[str, tuple[Any, Any]] = {
@@ -23,8 +25,10 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "gesture": (GestureConfig, GestureHead),
     "i3d": (I3DConfig, I3D),
     "lip_sync": (LipSyncConfig, LipSync),
+    "mouth_clarity": (MouthClarityConfig, MouthClarityNet),
     "mouth_landmarks": (MouthLandmarksConfig, MouthLandmarksNet),
     "mouth_prior": (MouthPriorConfig, MouthPrior),
+    "sound_net": (SoundNetConfig, SoundNet),
 }
 
 

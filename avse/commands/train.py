@@ -10,6 +10,7 @@ from avse.commands.options import Overrides, RecipeFile
 from avse.commands.train_digits import train_digits
 from avse.commands.train_heads import train_action, train_gesture
 from avse.commands.train_prior import train_mouth_prior
+from avse.commands.train_small import train_mouth_clarity, train_sound
 
 if TYPE_CHECKING:
     from avse.training.recipe import RecipeConfig
@@ -34,6 +35,8 @@ train_app.command("gesture")(train_gesture)
 train_app.command("action")(train_action)
 train_app.command("digits")(train_digits)
 train_app.command("mouth-prior")(train_mouth_prior)
+train_app.command("mouth-clarity")(train_mouth_clarity)
+train_app.command("sound")(train_sound)
 
 
 @train_app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ import numpy as np
 from avse.bundle import load_bundle
 from avse.enhancer import Enhancer
 from avse.types import EnhancedClip, EnhanceOptions, Mode
+from models.avse_net import AvseNet
 from preprocessing.timeline import VIDEO_FPS, video_frame_time_s
 from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo, Waveform
 
@@ -111,9 +112,8 @@ def open_networks(names: Sequence[str], device: str = "auto") -> list[NetworkSys
         enhancer = Enhancer(bundle, device=device, speaker=NoChoice())
         title = bundle.spec.name if "/" not in name else Path(name).name
         net = bundle.module
+        fusion = net.config.fusion if isinstance(net, AvseNet) else "audio_only"
         systems.append(
-            NetworkSystem(
-                title, enhancer, sees=net.sees, label=bundle.label, fusion=net.config.fusion
-            )
+            NetworkSystem(title, enhancer, sees=net.sees, label=bundle.label, fusion=fusion)
         )
     return systems

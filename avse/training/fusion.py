@@ -13,6 +13,7 @@ from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.optimise import average_into, channels_last, cosine_rate
 from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
 from avse.training.validation import ValidationSet, validate
@@ -80,7 +81,7 @@ class FusionTrainer:
         self.compute = compute
         self.net = AvseNet(config.model).to(compute.device)
         for part in (self.net.encoder, self.net.decoder, self.net.refine):
-            _channels_last(part)
+            channels_last(part)
         self.ema = AvseNet(config.model).to(compute.device).eval()
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.net, config.tower_rate),
@@ -133,7 +134,7 @@ class FusionTrainer:
         for module in lip_modules(self.net):
             module.eval()  # their statistics stay those of the contrastive stage
         for group in self.optimiser.param_groups:
-            rate = self.config.learning_rate * _cosine(self.step, self.config.n_steps)
+            rate = self.config.learning_rate * cosine_rate(self.step, self.config.n_steps)
             group["lr"] = rate * group["share"]
         batch = batch.to(self.compute.device)
         loss, figures = enhancement_loss(self.net, batch, self.config, self.compute)
@@ -142,7 +143,7 @@ class FusionTrainer:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
-        _average(self.ema, self.net, min(self.config.ema_decay, 1 - 1 / (self.step + 1)))
+        average_into(self.ema, self.net, min(self.config.ema_decay, 1 - 1 / (self.step + 1)))
         return figures
 
     def _keep(self, valid: ValidationSet | None) -> None:
@@ -162,7 +163,7 @@ class FusionTrainer:
             if kept is None:
                 raise FileNotFoundError(f"{self.run.path}: expected step{step}.pt, found none")
             self.net.load_state_dict(kept["model"])
-            _average(self.ema, self.net, n_seen / (n_seen + 1))
+            average_into(self.ema, self.net, n_seen / (n_seen + 1))
         return self.ema
 
     def _state(self) -> dict[str, Any]:
@@ -242,31 +243,6 @@ def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
     rest = [p for p in net.parameters() if id(p) not in learned]
     groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     return groups + ([{"params": tower, "share": tower_rate}] if tower and tower_rate else [])
-
-
-def _channels_last(part: nn.Module) -> None:
-    """The memory layout in which convolutions are a sixth faster on a CPU."""
-    for parameter in part.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def _cosine(step: int, n_steps: int) -> float:
-    warm = max(1, n_steps // 50)
-    if step < warm:
-        return (step + 1) / warm
-    share = (step - warm) / max(1, n_steps - warm)
-    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, share))))
-
-
-@torch.no_grad()
-def _average(ema: nn.Module, net: nn.Module, decay: float) -> None:
-    pairs = list(zip(ema.state_dict().values(), net.state_dict().values(), strict=True))
-    moving = [(kept, new) for kept, new in pairs if kept.is_floating_point()]
-    torch._foreach_lerp_([kept for kept, _ in moving], [new for _, new in moving], 1 - decay)
-    for kept, new in pairs:
-        if not kept.is_floating_point():
-            kept.copy_(new)
 
 
 def lip_modules(net: AvseNet) -> list[nn.Module]:

@@ -1,0 +1,198 @@
+"""Training of the network that hears only: `avse train sound --data DIR`."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pesq import pesq
+from pystoi import stoi
+from torch import Tensor
+
+from avse.training.compute import CPU, Compute
+from avse.training.losses import compressed_l1, negative_si_sdr
+from avse.training.noisy_speech import NoisySpeech, NoisySpeechConfig
+from avse.training.optimise import average_into, channels_last, cosine_rate
+from avse.training.perceptual import perceptual_disturbance
+from avse.training.run_folder import RunFolder
+from avse.training.sounds import Samples
+from models.sound_net import SoundNet, SoundNetConfig
+from preprocessing.spectral import StftConfig, istft, stft
+from preprocessing.timeline import SAMPLE_RATE_HZ
+from preprocessing.types import Progress, no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class SoundConfig:
+    """Recipe of the network that hears only.
+
+    Attributes:
+        model: The network.
+        mix: The mixtures.
+        n_steps: Optimiser steps.
+        batch_size: Windows in a step.
+        learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
+        weight_decay: Of AdamW.
+        si_sdr_weight: Weight of the waveform term, per dB.
+        perceptual_weight: Weight of `perceptual_disturbance`.
+        ema_decay: Of the averaged weights that are validated and shipped.
+        seed: For weights and mixtures.
+        log_every: Steps between log lines.
+        save_every: Steps between checkpoints.
+        validate_every: Steps between validations.
+    """
+
+    model: SoundNetConfig = field(default_factory=SoundNetConfig)
+    mix: NoisySpeechConfig = field(default_factory=NoisySpeechConfig)
+    n_steps: int = 4000
+    batch_size: int = 16
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    si_sdr_weight: float = 0.003
+    perceptual_weight: float = 0.05
+    ema_decay: float = 0.998
+    seed: int = 1
+    log_every: int = 50
+    save_every: int = 250
+    validate_every: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SoundPair:
+    """A mixture to validate on: `[L]` each."""
+
+    noisy: Samples
+    clean: Samples
+
+
+class SoundTrainer:
+    """One resumable run."""
+
+    def __init__(self, config: SoundConfig, run: RunFolder, compute: Compute = CPU) -> None:
+        """Fresh or resumed state."""
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.run = run
+        self.compute = compute
+        self.net = SoundNet(config.model).to(compute.device)
+        channels_last(self.net)
+        self.ema = SoundNet(config.model).to(compute.device).eval()
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.step = 0
+        run.describe(config, config.seed)
+        self._resume()
+
+    def train(
+        self, mixtures: NoisySpeech, valid: Sequence[SoundPair], progress: Progress = no_progress
+    ) -> SoundNet:
+        """Run to the last step; the averaged network comes back."""
+        config = self.config
+        losses: list[float] = []
+        for noisy, clean in self._batches(mixtures):
+            losses.append(self.train_step(noisy, clean))
+            progress("sound", self.step, config.n_steps)
+            last = self.step == config.n_steps
+            if self.step % config.log_every == 0:
+                self.run.record(step=self.step, loss=round(float(np.mean(losses)), 5))
+                losses = []
+            if self.step % config.save_every == 0 or last:
+                self.run.save(self._state())
+            if valid and (self.step % config.validate_every == 0 or last):
+                self.run.record(step=self.step, **validate_sound(self.ema, valid))
+        return self.ema
+
+    def _batches(self, mixtures: NoisySpeech) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of the steps that are left; the next is made while the last is learned."""
+        size, seed = self.config.batch_size, self.config.seed
+        with ThreadPoolExecutor(1, "mixtures") as maker:
+            coming = maker.submit(mixtures.batch, size, np.random.default_rng((seed, self.step)))
+            for step in range(self.step + 1, self.config.n_steps + 1):
+                batch = coming.result()
+                coming = maker.submit(mixtures.batch, size, np.random.default_rng((seed, step)))
+                yield batch
+
+    def train_step(self, noisy: Tensor, clean: Tensor) -> float:
+        """One optimiser step; the loss comes back."""
+        self.net.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * cosine_rate(self.step, self.config.n_steps)
+        device = self.compute.device
+        loss = sound_loss(self.net, noisy.to(device), clean.to(device), self.config, self.compute)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        average_into(self.ema, self.net, min(self.config.ema_decay, 1 - 1 / (self.step + 1)))
+        return loss.item()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "model": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def _resume(self) -> None:
+        state = self.run.load()
+        if state is None:
+            self.ema.load_state_dict(self.net.state_dict())
+            return
+        self.step = int(state["step"])
+        self.net.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def sound_loss(
+    net: SoundNet, noisy: Tensor, clean: Tensor, config: SoundConfig, compute: Compute = CPU
+) -> Tensor:
+    """Compressed L1 on magnitudes, SI-SDR, and what the ear minds; sounds `[B, L]`."""
+    stft_config = StftConfig()
+    spectrum, wanted = stft(noisy, stft_config), stft(clean, stft_config).abs()
+    magnitude = spectrum.abs()
+    with compute.autocast():
+        mask = net(magnitude)
+    mask = mask.float()
+    enhanced = istft(mask * spectrum, noisy.shape[1], stft_config)
+    heard = perceptual_disturbance(mask * magnitude, wanted, stft_config.bin_hz)
+    return (
+        compressed_l1(mask * magnitude, wanted)
+        + config.si_sdr_weight * negative_si_sdr(enhanced, clean).mean()
+        + config.perceptual_weight * heard.mean()
+    )
+
+
+@torch.no_grad()
+def validate_sound(net: SoundNet, pairs: Sequence[SoundPair]) -> dict[str, float]:
+    """Mean PESQ-WB, STOI and SI-SDR of the pairs, before and after."""
+    rows = []
+    for pair in pairs:
+        noisy = torch.from_numpy(pair.noisy)[None].to(next(net.parameters()).device)
+        spectrum = stft(noisy)
+        enhanced = istft(net.eval()(spectrum.abs()) * spectrum, noisy.shape[1])[0].cpu().numpy()
+        rows.append([*_figures(pair.clean, pair.noisy), *_figures(pair.clean, enhanced)])
+    names = [f"{name}{when}" for when in ("_in", "") for name in ("pesq", "stoi", "si_sdr")]
+    return {
+        name: round(float(value), 4)
+        for name, value in zip(names, np.mean(rows, axis=0), strict=True)
+    }
+
+
+def _figures(clean: Samples, sound: NDArray[np.float32]) -> tuple[float, float, float]:
+    pair = torch.from_numpy(sound)[None], torch.from_numpy(clean)[None]
+    return (
+        pesq(SAMPLE_RATE_HZ, clean, sound, "wb"),
+        float(stoi(clean, sound, SAMPLE_RATE_HZ)),
+        -float(negative_si_sdr(*pair)),
+    )

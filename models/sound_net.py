@@ -1,0 +1,134 @@
+"""Speech enhancement by sound alone, for clips in which no mouth is to be seen."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.sound_tower import TimeBlock
+
+FOLD = 4
+"""Neighbouring bins that become channels, so that the convolutions stay small."""
+TIME_STRIDES = (1, 2, 2, 1)
+"""How much each level shortens time; each but the first halves the bands."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoundNetConfig:
+    """Shape of the network.
+
+    Attributes:
+        n_bins: STFT bins of the mask.
+        widths: Channels of the four levels.
+        n_bottleneck: Channels of the blocks over time.
+        dilations: One residual block over time each, at 25 steps a second.
+    """
+
+    n_bins: int = 321
+    widths: tuple[int, ...] = (32, 48, 64, 96)
+    n_bottleneck: int = 256
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
+
+    def __post_init__(self) -> None:
+        """Accept what JSON gives.
+
+        Raises:
+            ValueError: There are not as many widths as levels.
+        """
+        for name in ("widths", "dilations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.widths) != len(TIME_STRIDES):
+            raise ValueError(f"widths: expected {len(TIME_STRIDES)}, found {len(self.widths)}")
+
+
+class SoundNet(nn.Module):
+    """Predicts a ratio mask that keeps every voice and takes away what is no voice.
+
+    `X_enh = M * X_mix` on magnitudes, as in `AvseNet`, but from the spectrum at its full
+    resolution: a strided encoder, blocks over time, and a decoder to which each level of the
+    encoder is added.
+
+    Reference:
+        The shape is that of Ronneberger et al., U-Net, MICCAI 2015, with the dilated blocks of
+        Bai et al., arXiv:1803.01271, in the middle; both look ahead as well as back.
+    """
+
+    def __init__(self, config: SoundNetConfig) -> None:
+        """Build with fresh weights."""
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        strides = [(time, 1 if level == 0 else 2) for level, time in enumerate(TIME_STRIDES)]
+        n_halvings = len(TIME_STRIDES) - 1
+        self._n_used = config.n_bins // (FOLD * 2**n_halvings) * FOLD * 2**n_halvings
+        self._n_deepest = self._n_used // (FOLD * 2**n_halvings)
+        self.level = nn.BatchNorm2d(FOLD)
+        self.encoder = nn.ModuleList(
+            _conv(n_in, n_out, stride)
+            for n_in, n_out, stride in zip((FOLD, *widths), widths, strides, strict=False)
+        )
+        n_flat = widths[-1] * self._n_deepest
+        self.into = nn.Conv1d(n_flat, config.n_bottleneck, 1)
+        self.blocks = nn.ModuleList(TimeBlock(config.n_bottleneck, d) for d in config.dilations)
+        self.out_of = nn.Conv1d(config.n_bottleneck, n_flat, 1)
+        self.mixers = nn.ModuleList(_conv(n, n) for n in widths)
+        self.doublers = nn.ModuleList(
+            nn.ConvTranspose2d(n_in, n_out, stride, stride)
+            for n_out, n_in, stride in zip(widths, widths[1:], strides[1:], strict=False)
+        )
+        self.last = nn.Sequential(
+            _conv(widths[0] + FOLD, widths[0]), nn.Conv2d(widths[0], FOLD, 3, padding=1)
+        )
+
+    @property
+    def sees(self) -> bool:
+        """It uses no mouth."""
+        return False
+
+    def encode_visual(self, crops: Tensor) -> list[Tensor]:
+        """Nothing, whatever there is to see."""
+        return []
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """Mask `[B, T, F]` in 0..1 for magnitudes `[B, T, F]`, T a multiple of four."""
+        loudness = torch.log(magnitude[..., : self._n_used] + 1e-4)
+        loudness = self.level(rearrange(loudness, "b t (g k) -> b k t g", k=FOLD))
+        x, skips = loudness, []
+        for layer in self.encoder:
+            x = layer(x)
+            skips.append(x)
+        x = self._over_time(x)
+        for level in range(len(TIME_STRIDES) - 1, -1, -1):
+            x = x + skips[level]
+            x = x + self.mixers[level](x)
+            if level:
+                x = F.relu(self.doublers[level - 1](x))
+        x = self.last(torch.cat([x, loudness], 1))
+        x = rearrange(x, "b k t g -> b t (g k)")
+        n_left = magnitude.shape[2] - self._n_used
+        mask: Tensor = torch.sigmoid(F.pad(x, (0, n_left), mode="replicate"))
+        return mask
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        y: Tensor = self.into(rearrange(x, "b c v f -> b (c f) v"))
+        for block in self.blocks:
+            y = block(y)
+        y = self.out_of(y)
+        return rearrange(y, "b (c f) v -> b c v f", f=self._n_deepest)
+
+    def mask(
+        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+    ) -> Tensor:
+        """As `AvseNet.mask`; of its arguments only the magnitude counts."""
+        mask: Tensor = self(magnitude)
+        return mask
+
+
+def _conv(n_in: int, n_out: int, stride: tuple[int, int] = (1, 1)) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    )

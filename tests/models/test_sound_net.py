@@ -1,0 +1,53 @@
+"""The network that hears only: shapes, ranges, what it looks at."""
+
+import pytest
+import torch
+
+from models.sound_net import SoundNet, SoundNetConfig
+
+TINY = SoundNetConfig(widths=(4, 6, 8, 8), n_bottleneck=12, dilations=(1, 2))
+
+
+def tiny() -> SoundNet:
+    torch.manual_seed(0)
+    return SoundNet(TINY).eval()
+
+
+@pytest.mark.parametrize("n_frames", [4, 40, 116])
+def test_the_mask_is_as_large_as_the_magnitude_and_between_0_and_1(n_frames: int) -> None:
+    magnitude = torch.rand(2, n_frames, 321)
+    mask = tiny()(magnitude)
+    assert mask.shape == magnitude.shape
+    assert bool(((mask >= 0) & (mask <= 1)).all())
+
+
+def test_it_sees_nothing() -> None:
+    net, magnitude = tiny(), torch.rand(1, 8, 321)
+    assert not net.sees
+    assert net.encode_visual(torch.zeros(1, 2, 112, 112)) == []
+    is_visible = torch.ones(1, 2, dtype=torch.bool)
+    mask = net.mask(torch.zeros(1, 8, 80), magnitude, [], is_visible)
+    assert torch.equal(mask, net(magnitude))
+
+
+def test_every_bin_counts_but_the_last_which_follows_its_neighbour() -> None:
+    net, magnitude = tiny(), torch.rand(1, 8, 321)
+    before = net(magnitude)
+    for index in (0, 100, 319):
+        louder = magnitude.clone()
+        louder[..., index] *= 5
+        assert not torch.allclose(net(louder)[..., index], before[..., index])
+    assert torch.equal(before[..., 320], before[..., 319])
+
+
+def test_a_mask_is_in_step_with_its_sound() -> None:
+    net = tiny()
+    magnitude = torch.rand(1, 240, 321)
+    later = torch.cat([magnitude[:, -8:], magnitude[:, :-8]], 1)
+    middle = net(magnitude)[:, 100:140]
+    assert torch.allclose(net(later)[:, 108:148], middle, atol=1e-5)
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="widths"):
+        SoundNetConfig(widths=(4, 8))
