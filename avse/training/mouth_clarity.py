@@ -14,7 +14,7 @@ from torch import Tensor
 from avse.training.cache import CachedClip, load_cached
 from avse.training.crop_augmentation import CropAugmentation, augmented
 from avse.training.manifest import read_clips
-from avse.training.mouth_covers import Crop, beside, covered, darkened, elsewhere
+from avse.training.mouth_covers import Crop, bearded, beside, covered, darkened, elsewhere
 from avse.training.mouth_faces import FacePatches, load_face_patches
 from avse.training.run_folder import RunFolder, code_version
 from models.mouth_clarity import MouthClarityConfig, MouthClarityNet
@@ -154,7 +154,9 @@ def _mouth(source: MouthPictures, config: MouthClarityTraining, rng: np.random.G
 
 
 def _clear(crop: Crop, scenes: Sequence[Crop], rng: np.random.Generator) -> Crop:
-    """Lips, at times with something beside them, or in dim light."""
+    """Lips, at times in a beard, with something beside them, or in dim light."""
+    if rng.random() < 0.2:
+        crop = bearded(crop, rng)
     if rng.random() < 0.25:
         crop = beside(crop, scenes, rng)
     if rng.random() < 0.2:

@@ -29,6 +29,26 @@ def beside(crop: Crop, others: Sequence[Crop], rng: np.random.Generator) -> Crop
     return _with_thing(crop, others, rng, hides=False)
 
 
+def bearded(crop: Crop, rng: np.random.Generator) -> Crop:
+    """Darker around the lips, as a beard or a moustache is; the lips themselves stay."""
+    size = crop.shape[0]
+    middle = np.array([size / 2, size * rng.uniform(0.48, 0.54)])
+    down, across = (np.mgrid[:size, :size] - middle[::-1, None, None]) / size
+    lips = (across / rng.uniform(0.24, 0.32)) ** 2 + (down / rng.uniform(0.09, 0.16)) ** 2
+    hair = (across / rng.uniform(0.32, 0.6)) ** 2 + (down / rng.uniform(0.2, 0.6)) ** 2
+    grows = (lips > 1) & (hair < 1)
+    if rng.random() < 0.5:
+        grows &= down < 0  # a moustache alone
+    soft = cv2.GaussianBlur(grows.astype(np.float32), (0, 0), rng.uniform(1, 4))
+    strands = cv2.GaussianBlur(rng.standard_normal((size, size)), (0, 0), rng.uniform(0.5, 1.5))
+    darker = (
+        crop * (1 - soft * rng.uniform(0.2, 0.8))
+        + rng.uniform(0, 15) * soft * strands / strands.std()
+    )
+    grown: Crop = np.clip(darker, 0, 255).astype(np.uint8)
+    return grown
+
+
 def _with_thing(
     crop: Crop, others: Sequence[Crop], rng: np.random.Generator, *, hides: bool
 ) -> Crop:

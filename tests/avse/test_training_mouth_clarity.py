@@ -15,7 +15,7 @@ from avse.training.mouth_clarity import (
     read_pictures,
     train_mouth_clarity,
 )
-from avse.training.mouth_covers import beside, covered, darkened, elsewhere
+from avse.training.mouth_covers import bearded, beside, covered, darkened, elsewhere
 from models.mouth_clarity import MouthClarityConfig
 from models.registry import open_bundle
 from tests.avse.test_training_mouth import _label
@@ -59,6 +59,14 @@ def test_a_cover_hides_most_of_the_mouth_and_a_thing_beside_it_little() -> None:
             pair = [make(c, [], np.random.default_rng(seed)) for c in (black, white)]
             is_thing = pair[1][MOUTH].astype(int) - pair[0][MOUTH] < 50
             assert least <= is_thing.mean() <= most
+
+
+def test_a_beard_leaves_the_lips() -> None:
+    crop = np.full((112, 112), 150, np.uint8)
+    for seed in range(20):
+        grown = bearded(crop, np.random.default_rng(seed))
+        assert abs(float(grown[55:59, 50:62].mean()) - 150) < 12
+        assert float(np.abs(grown.astype(int) - 150).max()) > 15
 
 
 def test_the_dark_and_another_place_are_crops_too() -> None:
