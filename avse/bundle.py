@@ -54,7 +54,8 @@ class EnhancementSettings:
         crop_px: Side of the centre crop that goes into the network.
         min_face_px: Faces whose median width is below are not read.
         min_fps: Pictures per second below which lips are not read.
-        audio_only_bundle: Bundle for clips without any visible mouth; None: this one.
+        audio_only_bundle: Bundle for clips without any visible mouth, and for stretches far from
+            one; None: this one.
     """
 
     stft: StftConfig = field(default_factory=StftConfig)
@@ -84,6 +85,19 @@ class Bundle:
     def label(self) -> str:
         """Name and the first digits of the weights' sha256, for reports."""
         return f"{self.spec.name}@{self.spec.sha256[:12]}"
+
+    @property
+    def identity(self) -> str:
+        """Name and sha256 of all weights that results depend on.
+
+        Raises:
+            BundleNotFound: The bundle for clips without a mouth is not there.
+        """
+        own = f"{self.spec.name}@{self.spec.sha256}"
+        if self.settings.audio_only_bundle is None:
+            return own
+        other = read_spec(find_bundle(self.settings.audio_only_bundle))
+        return f"{own}+{other.name}@{other.sha256}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avse.blending import Parts, needs_sound_alone
 from avse.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from avse.device import default_batch_windows, resolve_device
 from avse.highband import PASSED, at_input_rate
@@ -188,80 +189,80 @@ class Enhancer:
         """Enhance what `targets` chose, of any number of clips, together.
 
         Returns:
-            Results in the order of the targets; blind ones may go through a net of their own.
+            Results in the order of the targets. Where no mouth is visible for long, and in clips
+            without any, another network may work, see `EnhancementSettings.audio_only_bundle`.
 
         Raises:
-            BundleNotFound: The bundle names another for blind clips that is not there.
+            BundleNotFound: The bundle names another for such clips that is not there.
         """
-        blind = self._blind_bundle(targets)
-        results: dict[int, EnhancedClip] = {}
-        for bundle in (self.bundle,) if blind is self.bundle else (self.bundle, blind):
-            chosen = [
-                index
-                for index, target in enumerate(targets)
-                if bundle is (blind if target.mouth is None else self.bundle)
-            ]
-            picked = [targets[index] for index in chosen]
-            clips = self._clean(bundle, picked, options, progress) if picked else []
-            results.update(zip(chosen, clips, strict=True))
-        return [results[index] for index in range(len(targets))]
+        other = self._sound_alone(targets)
+        sees = [i for i, t in enumerate(targets) if other is None or t.mouth is not None]
+        hears = [i for i, t in enumerate(targets) if other and needs_sound_alone(t.mouth)]
+        seen = self._clean(self.bundle, targets, sees, options, progress)
+        heard = {} if other is None else self._clean(other, targets, hears, options, progress)
+        return [
+            self._finish(target, Parts(seen.get(index), heard.get(index), other), options)
+            for index, target in enumerate(targets)
+        ]
 
-    def _blind_bundle(self, targets: Sequence[Target]) -> Bundle:
-        """The network for clips without any visible mouth, opened when first needed.
+    def _sound_alone(self, targets: Sequence[Target]) -> Bundle | None:
+        """The network for what no mouth tells, opened when first needed; None: the same one.
 
         Raises:
             BundleNotFound: The bundle names one that is not there.
         """
         name = self.bundle.settings.audio_only_bundle
-        if name is None or all(target.mouth is not None for target in targets):
-            return self.bundle
+        if name is None or not any(needs_sound_alone(target.mouth) for target in targets):
+            return None
         if self._audio_only is None:
             self._audio_only = load_bundle(name)
             self._audio_only.module.to(self.device).eval()
         return self._audio_only
 
     def _clean(
-        self, bundle: Bundle, targets: list[Target], options: EnhanceOptions, progress: Progress
-    ) -> list[EnhancedClip]:
-        start = time.perf_counter()
-        config = RunConfig(self.device, self._batch_windows, options.strength, options.keep_mask)
-        jobs = [Job(target.prepared.audio.samples, target.mouth) for target in targets]
-        cleaned = clean(bundle, jobs, config, progress)
-        infer_s = time.perf_counter() - start
-        total_s = sum(target.prepared.audio.duration_s for target in targets) or 1.0
-        return [
-            self._finish(bundle, target, sound, options, infer_s / total_s)
-            for target, sound in zip(targets, cleaned, strict=True)
-        ]
-
-    def _finish(
         self,
         bundle: Bundle,
-        target: Target,
-        sound: Cleaned,
+        targets: Sequence[Target],
+        chosen: Sequence[int],
         options: EnhanceOptions,
-        infer_share: float,
-    ) -> EnhancedClip:
-        """Sound, mask and report of one target; `infer_share` = seconds of work by second."""
+        progress: Progress,
+    ) -> dict[int, tuple[Cleaned, float]]:
+        """What a network makes of the chosen targets, and the seconds of work by second."""
+        if not chosen:
+            return {}
+        start = time.perf_counter()
+        config = RunConfig(self.device, self._batch_windows, options.strength, options.keep_mask)
+        sees = bundle is self.bundle
+        picked = [targets[index] for index in chosen]
+        jobs = [Job(t.prepared.audio.samples, t.mouth if sees else None) for t in picked]
+        cleaned = clean(bundle, jobs, config, progress)
+        total_s = sum(target.prepared.audio.duration_s for target in picked) or 1.0
+        share = (time.perf_counter() - start) / total_s
+        return {index: (sound, share) for index, sound in zip(chosen, cleaned, strict=True)}
+
+    def _finish(self, target: Target, work: Parts, options: EnhanceOptions) -> EnhancedClip:
+        """Sound, mask and report of one target."""
         audio = target.prepared.audio
         start = time.perf_counter()
+        sound = work.result(target.mouth)
         waveform = Waveform(sound.samples, SAMPLE_RATE_HZ, audio.start_s)
         if options.output_rate == "input":
             waveform = _at_input_rate(target, waveform, sound, options)
-        stages = {**target.prepared.stage_s, "infer": infer_share * audio.duration_s}
+        stages = {**target.prepared.stage_s, "infer": work.infer_share * audio.duration_s}
         stages["resample"] = time.perf_counter() - start
-        report = self._report(bundle, target, stages)
+        report = self._report(work, target, stages)
         if waveform.sample_rate_hz > SAMPLE_RATE_HZ:
             report = replace(report, high_band=PASSED)
         mask = None if sound.mask is None else Mask(sound.mask)
         return EnhancedClip(waveform, mask, report, target.mouth)
 
-    def _report(self, bundle: Bundle, target: Target, stage_s: dict[str, float]) -> EnhanceReport:
+    def _report(self, work: Parts, target: Target, stage_s: dict[str, float]) -> EnhanceReport:
         prepared, mouth = target.prepared, target.mouth
         duration_s = prepared.audio.duration_s
         face_s = 0.0 if mouth is None else float(mouth.is_visible.sum()) / VIDEO_FPS
         return EnhanceReport(
-            bundle=bundle.label,
+            bundle=self.bundle.label,
+            audio_only_bundle=work.label,
             device=str(self.device),
             target_track_id=target.track_id,
             n_tracks=len(prepared.tracks),
@@ -287,8 +288,13 @@ class Enhancer:
             found.append(
                 f"the picture stands still for {prepared.still_s:.1f} s: sound alone there"
             )
-        if turned_s := _turned_s(target):
+        turned_s, obscured_s = _unread_s(target)
+        if turned_s:
             found.append(f"the head is turned away for {turned_s:.1f} s: sound alone there")
+        if obscured_s:
+            found.append(
+                f"the mouth is covered or in the dark for {obscured_s:.1f} s: sound alone there"
+            )
         if target.offset_frames:
             ms = round(1000 * abs(target.offset_frames) / VIDEO_FPS)
             side = "after" if target.offset_frames > 0 else "before"
@@ -298,11 +304,14 @@ class Enhancer:
         return tuple(found)
 
 
-def _turned_s(target: Target) -> float:
-    """Seconds for which the target's head is turned away; where nobody is read, the longest."""
-    if target.mouth is not None:
-        return target.mouth.turned_s
-    return max((mouth.turned_s for mouth in target.prepared.mouths.values()), default=0.0)
+def _unread_s(target: Target) -> tuple[float, float]:
+    """Seconds of a head turned away, and of a mouth covered; where nobody is read, the longest."""
+    own = target.mouth
+    mouths = list(target.prepared.mouths.values()) if own is None else [own]
+    return (
+        max((mouth.turned_s for mouth in mouths), default=0.0),
+        max((mouth.obscured_s for mouth in mouths), default=0.0),
+    )
 
 
 def _at_input_rate(

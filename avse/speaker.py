@@ -159,7 +159,7 @@ def shift_mouth(mouth: MouthTrack, offset_frames: int) -> MouthTrack:
         points[first:last] = mouth.landmarks_px[source]
         release_pages(mouth.crops)
         release_pages(crops)
-    return MouthTrack(crops, is_visible, mouth.start_s, points, mouth.is_turned)
+    return MouthTrack(crops, is_visible, mouth.start_s, points, mouth.is_turned, mouth.is_obscured)
 
 
 def _blank_like(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -96,6 +96,8 @@ class EnhanceReport:
         sync_offset_ms: Picture minus sound as found, mended for the network only; > 0 = the
             picture came late.
         high_band: How sound above 8 kHz was treated; None where the output has none.
+        audio_only_bundle: The network that went by sound alone, where it was another one: in a
+            clip without any visible mouth, or far from where one was visible.
         warnings: Sentences about what was mended or could not be used.
         stage_s: Seconds of computing by stage.
         real_time_factor: Duration by computing time; 4.0 is four times faster than real time.
@@ -114,6 +116,7 @@ class EnhanceReport:
     sync_offset_ms: float = 0.0
     high_band: str | None = None
     target_choice: str | None = None
+    audio_only_bundle: str | None = None
     warnings: tuple[str, ...] = ()
     stage_s: dict[str, float] = field(default_factory=dict)
     real_time_factor: float = 0.0

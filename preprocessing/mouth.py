@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.errors import BundleInvalid
+from models.mouth_clarity import MouthClarityNet
 from models.mouth_landmarks import N_MOUTH_POINTS, MouthLandmarksConfig, MouthLandmarksNet
 from models.weights import load_strict, load_weights, packaged, read_spec
+from preprocessing.face_patch import FacePatch, check_box, cut_patch
+from preprocessing.mouth_clarity import ClarityWatch, is_obscured
 from preprocessing.mouth_geometry import (
     face_pose,
     head_turn,
@@ -29,7 +31,6 @@ from preprocessing.types import Frame, MouthTrack
 
 _SAME_TIME_S = 0.012
 _TIE_S = 1e-4
-_MAX_BOX_PER_PICTURE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,52 +96,10 @@ def load_mouth_landmarks() -> MouthLandmarksNet:
 
 
 @dataclass(frozen=True, slots=True)
-class _Patch:
-    """Grey surroundings of one face; `scale` patch pixels a source pixel from `corner_px`."""
-
-    track_id: int
-    time_s: float
-    grey: NDArray[np.uint8]
-    corner_px: NDArray[np.float64]
-    scale: float
-    face_centre_px: NDArray[np.float64]
-    face_side_px: float
-
-
-def _cut_patch(track_id: int, frame: Frame, box: NDArray[Any], config: CropConfig) -> _Patch:
-    longer_px = float(max(box[2] - box[0], box[3] - box[1]))
-    centre_px = np.array([box[0] + box[2], box[1] + box[3]], dtype=np.float64) / 2
-    side_px = max(8, round(longer_px * config.patch_boxes))
-    left, top = np.floor(centre_px - side_px / 2).astype(int)
-    height, width = frame.image.shape[:2]
-    if left >= 0 and top >= 0 and left + side_px <= width and top + side_px <= height:
-        region = frame.image[top : top + side_px, left : left + side_px]
-    else:
-        rows = np.arange(top, top + side_px).clip(0, height - 1)
-        columns = np.arange(left, left + side_px).clip(0, width - 1)
-        region = frame.image[rows[:, None], columns]
-    grey = cv2.cvtColor(region, cv2.COLOR_RGB2GRAY)
-    if side_px > config.patch_px:
-        size = (config.patch_px, config.patch_px)
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    corner_px = np.array([left, top], dtype=np.float64)
-    scale = grey.shape[0] / side_px
-    patch = np.asarray(grey, dtype=np.uint8)
-    return _Patch(track_id, frame.time_s, patch, corner_px, scale, centre_px, longer_px)
-
-
-def _check_box(box: NDArray[Any], image: NDArray[np.uint8]) -> None:
-    edges = (box[2] - box[0], box[3] - box[1])
-    limit_px = _MAX_BOX_PER_PICTURE * max(image.shape[:2])
-    if not (np.isfinite(box).all() and min(edges) > 0 and max(edges) <= limit_px):
-        raise ValueError(f"box_xyxy: expected a finite box with area, found {box.tolist()}")
-
-
-@dataclass(frozen=True, slots=True)
 class _Sighting:
     """A patch and what the network saw: source pixels; pose = `face_pose` and `head_turn`."""
 
-    patch: _Patch
+    patch: FacePatch
     mouth_px: NDArray[np.float32]
     pose: NDArray[np.float64]
 
@@ -168,9 +127,10 @@ class _Following:
 class MouthAccumulator:
     """Turns sightings of faces, in order of time, into finished crops with bounded look-ahead."""
 
-    def __init__(self, config: CropConfig) -> None:
-        """Start empty."""
+    def __init__(self, config: CropConfig, clarity: MouthClarityNet | None = None) -> None:
+        """Start empty; with `clarity`, mouths that cannot be seen for what is before them go."""
         self._config = config
+        self._watch = ClarityWatch(clarity)
         self._store = CropStore(config.size_px)
         self._tracks: dict[int, _Following] = {}
 
@@ -220,7 +180,9 @@ class MouthAccumulator:
         following.times_s.append(patch.time_s)
         following.is_turned.append(abs(turn) > config.max_turn)
         following.mouths_px.append(sighting.mouth_px)
-        following.rows.append(self._store.append(warp_affine(patch.grey, matrix, config.size_px)))
+        crop = warp_affine(patch.grey, matrix, config.size_px)
+        following.rows.append(self._store.append(crop))
+        self._watch.append(crop)
 
     def finish(
         self, start_s: float, n_video_frames: int, still_s: Sequence[Span] = ()
@@ -232,16 +194,22 @@ class MouthAccumulator:
         """
         for following in self._tracks.values():
             self._advance(following, math.inf)
+        clarity = self._watch.finish()
         mouths = {
-            track_id: self._on_grid(following, start_s, n_video_frames, still_s)
+            track_id: self._on_grid(following, clarity, (start_s, n_video_frames), still_s)
             for track_id, following in self._tracks.items()
         }
         self._store.close()
         return mouths
 
     def _on_grid(
-        self, following: _Following, start_s: float, n_frames: int, still_s: Sequence[Span]
+        self,
+        following: _Following,
+        clarity: NDArray[np.float32],
+        grid: tuple[float, int],
+        still_s: Sequence[Span],
     ) -> MouthTrack:
+        start_s, n_frames = grid
         centres_s = video_frame_time_s(0, start_s) + np.arange(n_frames) / VIDEO_FPS
         shown = nearest_pictures(
             np.array(following.times_s), centres_s, self._config.max_distance_s
@@ -249,10 +217,14 @@ class MouthAccumulator:
         is_present = (shown >= 0) & ~is_within(centres_s, still_s)
         is_turned = is_present & np.array(following.is_turned)[shown]
         is_visible = is_present & ~is_turned
-        rows = np.where(is_visible, np.array(following.rows)[shown], -1)
+        rows = np.array(following.rows)[shown]
+        obscured = is_obscured(clarity[rows], is_visible)
+        is_visible &= ~obscured
+        rows = np.where(is_visible, rows, -1)
         landmarks_px = np.full((n_frames, N_MOUTH_POINTS, 2), np.nan, np.float32)
         landmarks_px[is_visible] = np.stack(following.mouths_px)[shown[is_visible]]
-        return MouthTrack(self._store.gather(rows), is_visible, start_s, landmarks_px, is_turned)
+        crops = self._store.gather(rows)
+        return MouthTrack(crops, is_visible, start_s, landmarks_px, is_turned, obscured)
 
 
 class MouthCropper:
@@ -263,14 +235,20 @@ class MouthCropper:
     Args:
         net: The landmark network.
         config: Size and smoothing of the crops.
+        clarity: Tells whether lips are to be seen; None takes every crop for one with lips.
     """
 
-    def __init__(self, net: MouthLandmarksNet, config: CropConfig = CropConfig()) -> None:
+    def __init__(
+        self,
+        net: MouthLandmarksNet,
+        config: CropConfig = CropConfig(),
+        clarity: MouthClarityNet | None = None,
+    ) -> None:
         """Start with no face."""
         self._net = net
         self._config = config
-        self._accumulator = MouthAccumulator(config)
-        self._waiting: list[_Patch] = []
+        self._accumulator = MouthAccumulator(config, clarity)
+        self._waiting: list[FacePatch] = []
         self._last_s: dict[int, float] = {}
 
     def add(self, track_id: int, frame: Frame, box_xyxy: NDArray[Any]) -> None:
@@ -286,11 +264,12 @@ class MouthCropper:
         Raises:
             ValueError: The box has no area, is not finite or is far larger than the picture.
         """
-        _check_box(box_xyxy, frame.image)
+        check_box(box_xyxy, frame.image)
         if frame.time_s - self._last_s.get(track_id, -math.inf) < _SAME_TIME_S:
             return
         self._last_s[track_id] = frame.time_s
-        self._waiting.append(_cut_patch(track_id, frame, box_xyxy, self._config))
+        patch_boxes, patch_px = self._config.patch_boxes, self._config.patch_px
+        self._waiting.append(cut_patch(track_id, frame, box_xyxy, patch_boxes, patch_px))
         if len(self._waiting) >= self._config.batch_size:
             self._look()
 
@@ -328,7 +307,7 @@ class MouthCropper:
             pose = np.append(face_pose(points_px), head_turn(points_px))
             self._accumulator.append(_Sighting(patch, mouth_px, pose))
 
-    def _face_matrix(self, patch: _Patch) -> NDArray[np.float64]:
+    def _face_matrix(self, patch: FacePatch) -> NDArray[np.float64]:
         """`[2, 3]` from patch pixels to the network's face crop; no rotation."""
         net_config = self._net.config
         side_px = patch.face_side_px * net_config.box_enlargement

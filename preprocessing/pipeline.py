@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.mouth_clarity import MouthClarityNet
 from models.mouth_landmarks import MouthLandmarksNet
 from preprocessing.faces import FaceDetector, make_detector
 from preprocessing.media import MediaLimits, open_clip
 from preprocessing.mouth import CropConfig, MouthCropper, load_mouth_landmarks
+from preprocessing.mouth_clarity import load_mouth_clarity
 from preprocessing.stillness import Span, StillPictures
 from preprocessing.timeline import n_video_frames
 from preprocessing.tracking import FaceTracker, TrackedFrame, TrackingConfig
@@ -57,10 +59,17 @@ class PipelineConfig:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The two small networks of the preprocessing, opened once."""
+    """The small networks of the preprocessing, opened once.
+
+    Attributes:
+        detector: Finds faces.
+        landmarks: Finds their mouths.
+        clarity: Tells whether lips are to be seen there; None: everywhere.
+    """
 
     detector: FaceDetector
     landmarks: MouthLandmarksNet
+    clarity: MouthClarityNet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +107,13 @@ class FacesOnly:
 
 
 def open_tools(detector: str = "embedded", **options: Any) -> Tools:
-    """Open the detector, with its options, and the landmark network.
+    """Open the detector, with its options, and the networks that look at mouths.
 
     Raises:
         ModelError: One of them is not there or does not fit.
     """
-    return Tools(make_detector(detector, **options), load_mouth_landmarks())
+    clarity = load_mouth_clarity()
+    return Tools(make_detector(detector, **options), load_mouth_landmarks(), clarity)
 
 
 @lru_cache(maxsize=2)
@@ -211,7 +221,7 @@ def _with_faces(
     start = time.perf_counter()
     frames = _Timed(video, progress)
     tracker = FaceTracker(tools.detector, config.tracking)
-    cropper = MouthCropper(tools.landmarks, config.crops)
+    cropper = MouthCropper(tools.landmarks, config.crops, tools.clarity)
     still = StillPictures()
     mouth_s = 0.0
     for tracked in _follow(frames, tracker):

@@ -191,6 +191,7 @@ class MouthTrack:
         landmarks_px: `[V, 20, 2]` float32 mouth points (iBUG 48-67), source pixels; NaN if absent.
         is_turned: `[V]` bool, or empty for nowhere: the mouth is absent because the head is turned
             away.
+        is_obscured: Likewise: because something is before it, or it is too dark.
     """
 
     crops: NDArray[np.uint8]
@@ -198,6 +199,7 @@ class MouthTrack:
     start_s: float
     landmarks_px: NDArray[np.float32]
     is_turned: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    is_obscured: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         """Check the contract.
@@ -211,13 +213,20 @@ class MouthTrack:
                 f"MouthTrack: expected {n_frames} frames everywhere, found is_visible "
                 f"{self.is_visible.shape}, landmarks {self.landmarks_px.shape}"
             )
-        if self.is_turned.shape not in ((0,), (n_frames,)):
-            raise ValueError(f"MouthTrack: is_turned: {self.is_turned.shape} for {n_frames} frames")
+        for name in ("is_turned", "is_obscured"):
+            shape = getattr(self, name).shape
+            if shape not in ((0,), (n_frames,)):
+                raise ValueError(f"MouthTrack: {name}: {shape} for {n_frames} frames")
 
     @property
     def turned_s(self) -> float:
         """Seconds for which the head is turned away."""
         return float(self.is_turned.sum()) / VIDEO_FPS
+
+    @property
+    def obscured_s(self) -> float:
+        """Seconds for which something is before the mouth, or it is too dark."""
+        return float(self.is_obscured.sum()) / VIDEO_FPS
 
 
 @dataclass(frozen=True, slots=True)

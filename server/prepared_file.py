@@ -14,7 +14,7 @@ from server.array_file import ArrayFileInvalid, read_arrays, write_arrays
 
 PREPARED = "prepared.arrays"
 _TRACK_ARRAYS = ("frame_indices", "times_s", "boxes_xyxy", "scores")
-_MOUTH_ARRAYS = ("crops", "is_visible", "landmarks_px", "is_turned")
+_MOUTH_ARRAYS = ("crops", "is_visible", "landmarks_px", "is_turned", "is_obscured")
 _MAX_TRACKS = 1000
 
 
@@ -94,8 +94,8 @@ def _mouth(
     crops, *rest = (arrays[f"mouth{track_id}.{name}"] for name in _MOUTH_ARRAYS)
     if crops.shape[0] != n_wanted or crops.dtype != np.uint8 or crops.ndim != 3:
         raise ValueError(f"expected {n_wanted} crops, found {crops.dtype} {crops.shape}")
-    is_visible, landmarks, is_turned = map(np.array, rest)
-    return MouthTrack(crops, is_visible, start_s, landmarks, is_turned)
+    is_visible, landmarks, is_turned, is_obscured = map(np.array, rest)
+    return MouthTrack(crops, is_visible, start_s, landmarks, is_turned, is_obscured)
 
 
 def _source(described: Mapping[str, Any], path: Path) -> SourceInfo:

@@ -115,4 +115,5 @@ def _cut_mouth(mouth: MouthTrack, pictures: slice) -> MouthTrack:
         mouth.start_s + pictures.start / VIDEO_FPS,
         mouth.landmarks_px[pictures],
         mouth.is_turned[pictures],
+        mouth.is_obscured[pictures],
     )

@@ -18,11 +18,12 @@ MAY_IMPORT = {
     "preprocessing": {"preprocessing", "models"},
     "models": {"models"},
 }
-# The two small networks of the preprocessing, and what it takes to open them.
+# The small networks of the preprocessing, and what it takes to open them.
 MODELS_FOR_PREPROCESSING = {
     "models.errors",
     "models.face_detector",
     "models.mel_bands",
+    "models.mouth_clarity",
     "models.mouth_landmarks",
     "models.registry",
     "models.weights",

@@ -186,7 +186,7 @@ def _opened(bundle: str | Path | Bundle) -> Bundle:
 
 
 def _planned(options: BatchOptions, inputs: Inputs, bundle: Bundle, ledger: Ledger) -> list[Work]:
-    named = f"{bundle.spec.name}@{bundle.spec.sha256}"
+    named = bundle.identity
     config = PlanConfig(options.options, options.suffix, options.is_flat, named, options.detector)
     return plan(inputs.listed, config, ledger)
 

@@ -33,6 +33,7 @@ from avse.evaluation.summary import Summary, summarise
 from avse.evaluation.systems import MIXTURE, CommandSystem, System
 from avse.evaluation.trials import TrialPlan
 from preprocessing.errors import OutputError
+from preprocessing.mouth_clarity import load_mouth_clarity
 from preprocessing.types import Progress, no_progress
 
 SHOWN_CONDITIONS = ("two_0db", "three_paper")
@@ -155,9 +156,10 @@ def run_evaluation(
     plans = _plans(options, corpus)
     systems = _systems(options) if systems is None else systems
     _check_names(systems)
+    clarity = None
     if crops_for is None and options.crops is not None:
-        crops_for = CropCache(options.crops)
-    sight = Sight(crops_for, corpus, options.seed) if crops_for is not None else None
+        crops_for, clarity = CropCache(options.crops), load_mouth_clarity()
+    sight = None if crops_for is None else Sight(crops_for, corpus, options.seed, clarity)
     _make_folder(options.out)
     n_workers = options.n_workers or os.cpu_count() or 1
     rows = run_trials(

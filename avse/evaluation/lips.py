@@ -10,6 +10,8 @@ from avse.evaluation.errors import NoLips
 from avse.evaluation.mixtures import Corpus, stream
 from avse.evaluation.trials import TrialFacts
 from avse.training.cache import cache_path
+from models.mouth_clarity import MouthClarityNet
+from preprocessing.mouth_clarity import hide_obscured
 from preprocessing.timeline import n_video_frames
 from preprocessing.types import MouthTrack
 
@@ -57,8 +59,18 @@ def mouth_track(crops: np.ndarray, is_visible: np.ndarray) -> MouthTrack:
 class Sight:
     """Gives each trial the mouth that a control asks for."""
 
-    def __init__(self, crops_for: CropsFor, corpus: Corpus | None, seed: int) -> None:
-        """Take crops from `crops_for`; the corpus is needed by the controls that swap people."""
+    def __init__(
+        self,
+        crops_for: CropsFor,
+        corpus: Corpus | None,
+        seed: int,
+        clarity: MouthClarityNet | None = None,
+    ) -> None:
+        """Take crops from `crops_for`; the corpus is needed by the controls that swap people.
+
+        With `clarity`, covered and dark mouths are absent, as they are in the product.
+        """
+        self._clarity = clarity
         self._crops_for = crops_for
         self._corpus = corpus
         self._seed = seed
@@ -83,6 +95,8 @@ class Sight:
         fitted = repeat_to(track, n_frames) if is_swapped else fit_own(track, n_frames)
         if control not in LIPS_CONTROLS:
             fitted = disturbed(fitted, control, self._seed, clip)
+        if self._clarity is not None:
+            fitted = hide_obscured(fitted, self._clarity)
         return fitted, clip
 
     def _other(self, facts: TrialFacts, control: LipsControl) -> str:

@@ -23,6 +23,7 @@ from avse.evaluation.rows import Row
 from avse.evaluation.summary import summarise
 from avse.evaluation.training_curves import training_curves
 from preprocessing.media import read_audio
+from preprocessing.mouth_clarity import load_mouth_clarity
 from preprocessing.types import Progress, Waveform, no_progress
 
 CONDITIONS = ("three_paper", "two_0db", *BABBLES, "clean")
@@ -153,7 +154,7 @@ def _silent_targets(
     The mouth is that of one picture, repeated: it stands still.
     """
     corpus = Corpus.read(options.data_dir)
-    sight = Sight(CropCache(options.crops), corpus, options.seed)
+    sight = Sight(CropCache(options.crops), corpus, options.seed, load_mouth_clarity())
     n_most = min(options.limit or N_SILENT, N_SILENT)
     plans = plan_mixtures(corpus, condition("two_0db", "test", options.seed), n_most)
     kept = []
@@ -213,7 +214,7 @@ def _pictures(options: ResultsOptions, judged: Judged, system: NetworkSystem) ->
     if curves:
         pictures["training.png"] = curves
     corpus = Corpus.read(options.data_dir)
-    sight = Sight(CropCache(options.crops), corpus, options.seed)
+    sight = Sight(CropCache(options.crops), corpus, options.seed, load_mouth_clarity())
     for split in ("test", "elsewhere"):
         rows = judged.of(split, "two_0db", "own", system.name)
         pictures |= example_pictures(rows, system, corpus, sight, options.seed)

@@ -235,7 +235,9 @@ def test_clips_without_a_mouth_may_have_a_net_of_their_own(
         prepared(noise(32_000), {1: mouth_of(50)}),
     ]
     enhanced = worker.enhance_batch(clips)
-    assert [clip.report.bundle[:4] for clip in enhanced] == ["fake", "deaf", "fake"]
+    others = [clip.report.audio_only_bundle for clip in enhanced]
+    assert [other and other[:4] for other in others] == [None, "deaf", None]
+    assert {clip.report.bundle[:4] for clip in enhanced} == {"fake"}
     assert [float(np.abs(e.waveform.samples).max()) > 0 for e in enhanced] == [True, False, True]
 
 
@@ -370,3 +372,12 @@ def test_a_head_turned_away_is_told(n_turned: int) -> None:
     report = enhancer(FakeNet(1.0)).enhance(prepared(noise(50 * 640), {1: mouth})).report
     assert report.path == ("mixed" if n_turned < 50 else "audio_only")
     assert [w for w in report.warnings if f"turned away for {n_turned / 25:.1f} s" in w]
+
+
+@pytest.mark.parametrize("n_covered", [10, 50])
+def test_a_covered_mouth_is_told(n_covered: int) -> None:
+    mouth = mouth_of(50, hidden=slice(0, n_covered))
+    mouth = replace(mouth, is_obscured=~mouth.is_visible)
+    report = enhancer(FakeNet(1.0)).enhance(prepared(noise(50 * 640), {1: mouth})).report
+    assert report.path == ("mixed" if n_covered < 50 else "audio_only")
+    assert [w for w in report.warnings if f"in the dark for {n_covered / 25:.1f} s" in w]

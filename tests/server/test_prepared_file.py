@@ -26,7 +26,7 @@ def test_a_prepared_clip_comes_back_whole(tmp_path: Path) -> None:
     (track,), (own,) = back.tracks, clip.tracks
     for name in ("frame_indices", "times_s", "boxes_xyxy", "scores"):
         np.testing.assert_array_equal(getattr(track, name), getattr(own, name))
-    for name in ("crops", "is_visible", "landmarks_px", "is_turned"):
+    for name in ("crops", "is_visible", "landmarks_px", "is_turned", "is_obscured"):
         np.testing.assert_array_equal(getattr(back.mouths[2], name), getattr(clip.mouths[2], name))
     assert isinstance(back.mouths[2].crops, np.memmap)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
