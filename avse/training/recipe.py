@@ -60,6 +60,7 @@ class RecipeConfig:
         start_from: A folder of bundles whose weights a fresh run begins with.
         joins_anew: Every system begins with the towers of `avse-mmtm` in `start_from`, and what
             joins them begins anew: so fusions can be compared.
+        audio_only_bundle: The bundle that those that see name for clips without any mouth.
         terms: Under which terms the weights may be used; goes into the model card.
     """
 
@@ -75,6 +76,7 @@ class RecipeConfig:
     polish: FusionConfig = field(default_factory=lambda: POLISH)
     start_from: str = ""
     joins_anew: bool = False
+    audio_only_bundle: str | None = None
     terms: str = "non-commercial research (the terms of the training recordings)"
 
     @property
@@ -310,6 +312,7 @@ def export(
         "level_rms": config.fusion.mix.level_rms,
         "crop_px": 112,
         "chunk": {"window_frames": 3 * 116, "hop_frames": 2 * 116},
+        "audio_only_bundle": config.audio_only_bundle if net.sees else None,
     }
     command = f"avse train avse --systems {name}"
     card = _card(command, config, config.fusion.seed, {}) | {"n_steps": n_steps}
