@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import BundleInvalid
-from models.mouth_clarity import MouthClarityConfig, MouthClarityNet
-from models.weights import load_strict, load_weights, packaged, read_spec
+from models.mouth_clarity import MouthClarityNet
+from models.registry import open_bundle
+from models.weights import packaged
 from preprocessing.types import MouthTrack
 
 LEAST_CLARITY = -3.0
@@ -30,12 +31,10 @@ def load_mouth_clarity() -> MouthClarityNet:
         ModelError: The bundle is missing, damaged or of another shape.
     """
     folder = packaged("mouth-clarity")
-    spec = read_spec(folder)
-    if spec.model != "mouth_clarity":
+    spec, net = open_bundle(folder)
+    if not isinstance(net, MouthClarityNet):
         raise BundleInvalid(f"{folder}: expected model mouth_clarity, found {spec.model!r}")
-    net = MouthClarityNet(MouthClarityConfig(**spec.model_config))
-    load_strict(net, load_weights(folder, spec), str(folder))
-    return net.eval()
+    return net
 
 
 class ClarityWatch:

@@ -1,7 +1,5 @@
 """Stage (c): sound tower and fusion learn on frozen, cached lip features."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +11,13 @@ from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.mixtures import MixConfig, MixtureMaker
-from avse.training.optimise import average_into, channels_last, cosine_rate
+from avse.training.optimise import (
+    Learner,
+    average_into,
+    channels_last,
+    cosine_rate,
+    made_ahead,
+)
 from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
 from avse.training.validation import ValidationSet, validate
@@ -70,36 +74,31 @@ class FusionConfig:
     averages_snapshots: bool = False
 
 
-class FusionTrainer:
+class FusionTrainer(Learner[AvseNet]):
     """One resumable run; the lip tower's features come from the mixtures, not from pictures."""
 
     def __init__(self, config: FusionConfig, run: RunFolder, compute: Compute = CPU) -> None:
         """Fresh or resumed state."""
         torch.manual_seed(config.seed)
         self.config = config
-        self.run = run
         self.compute = compute
-        self.net = AvseNet(config.model).to(compute.device)
-        for part in (self.net.encoder, self.net.decoder, self.net.refine):
+        net, ema = (AvseNet(config.model).to(compute.device) for _ in range(2))
+        for part in (net.encoder, net.decoder, net.refine):
             channels_last(part)
-        self.ema = AvseNet(config.model).to(compute.device).eval()
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(self.net, config.tower_rate),
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
-        self.step = 0
         run.describe(config, config.seed)
-        self._resume()
+        groups = _parameter_groups(net, config.tower_rate)
+        super().__init__(net, ema, groups, config.weight_decay, run)
 
     def train(
         self, mixtures: MixtureMaker, valid: ValidationSet | None, progress: Progress = no_progress
     ) -> AvseNet:
         """Run to the last step; the averaged network comes back."""
         sums = {"loss": 0.0, "magnitude": 0.0, "si_sdr": 0.0}
-        for batch in self._batches(mixtures):
+
+        def make(step: int) -> Batch:
+            return self._batch(mixtures, step)
+
+        for batch in made_ahead(make, self.step, self.config.n_steps):
             figures = self.train_step(batch)
             sums = {key: sums[key] + figures[key] for key in sums}
             progress("enhancer", self.step, self.config.n_steps)
@@ -109,15 +108,6 @@ class FusionTrainer:
                 sums = dict.fromkeys(sums, 0.0)
             self._keep(valid)
         return self._mean_of_snapshots() if self.config.averages_snapshots else self.ema
-
-    def _batches(self, mixtures: MixtureMaker) -> Iterator[Batch]:
-        """The batches of the steps that are left; the next is made while the last is learned."""
-        with ThreadPoolExecutor(1, "mixtures") as maker:
-            coming = maker.submit(self._batch, mixtures, self.step)
-            for step in range(self.step + 1, self.config.n_steps + 1):
-                batch = coming.result()
-                coming = maker.submit(self._batch, mixtures, step)
-                yield batch
 
     def _batch(self, mixtures: MixtureMaker, step: int) -> Batch:
         rng = np.random.default_rng((self.config.seed, step))
@@ -133,23 +123,16 @@ class FusionTrainer:
         self.net.train()
         for module in lip_modules(self.net):
             module.eval()  # their statistics stay those of the contrastive stage
-        for group in self.optimiser.param_groups:
-            rate = self.config.learning_rate * cosine_rate(self.step, self.config.n_steps)
-            group["lr"] = rate * group["share"]
+        self.set_rate(self.config.learning_rate * cosine_rate(self.step, self.config.n_steps))
         batch = batch.to(self.compute.device)
         loss, figures = enhancement_loss(self.net, batch, self.config, self.compute)
-        self.optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
-        average_into(self.ema, self.net, min(self.config.ema_decay, 1 - 1 / (self.step + 1)))
+        self.update(loss, self.config.ema_decay)
         return figures
 
     def _keep(self, valid: ValidationSet | None) -> None:
         config, last = self.config, self.step == self.config.n_steps
         if self.step % config.save_every == 0 or last:
-            self.run.save(self._state())
+            self.save()
         if self.step in config.snapshot_steps or last:
             self.run.save({"model": self.ema.state_dict()}, f"step{self.step}.pt")
         if valid is not None and (self.step % config.validate_every == 0 or last):
@@ -165,14 +148,6 @@ class FusionTrainer:
             self.net.load_state_dict(kept["model"])
             average_into(self.ema, self.net, n_seen / (n_seen + 1))
         return self.ema
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "model": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
 
     def start_from(self, state: dict[str, Tensor], *, joins_anew: bool = False) -> None:
         """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
@@ -192,16 +167,6 @@ class FusionTrainer:
             state = own | towers
         self.net.load_state_dict(state)
         self.ema.load_state_dict(state)
-
-    def _resume(self) -> None:
-        state = self.run.load()
-        if state is None:
-            self.ema.load_state_dict(self.net.state_dict())
-            return
-        self.step = int(state["step"])
-        self.net.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def enhancement_loss(

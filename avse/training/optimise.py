@@ -1,8 +1,17 @@
-"""What every training of an enhancer does to its weights: their layout, rate and average."""
+"""What every training of an enhancer does to its weights: layout, rate, average, on disk."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from avse.training.run_folder import RunFolder
+
+Net = TypeVar("Net", bound=nn.Module)
+Made = TypeVar("Made")
 
 
 def channels_last(part: nn.Module) -> None:
@@ -30,3 +39,62 @@ def average_into(ema: nn.Module, net: nn.Module, decay: float) -> None:
     for kept, new in pairs:
         if not kept.is_floating_point():
             kept.copy_(new)
+
+
+class Learner(Generic[Net]):
+    """A network in training and its averaged twin, which a run folder brings back.
+
+    Attributes:
+        net: Learns.
+        ema: The average, which is validated and shipped.
+        optimiser: Of `net`; each group has a `share` of the rate.
+        run: Where both are kept.
+        step: Steps done.
+    """
+
+    def __init__(
+        self, net: Net, ema: Net, groups: list[dict[str, Any]], weight_decay: float, run: RunFolder
+    ) -> None:
+        """Both networks begin alike, or where the run stood."""
+        self.net, self.ema, self.run = net, ema.eval(), run
+        self.optimiser = torch.optim.AdamW(
+            groups, 1e-3, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
+        )
+        self.step = 0
+        state = run.load()
+        if state is None:
+            self.ema.load_state_dict(self.net.state_dict())
+            return
+        self.step = int(state["step"])
+        self.net.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+
+    def update(self, loss: Tensor, ema_decay: float) -> None:
+        """One step down the loss."""
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        average_into(self.ema, self.net, min(ema_decay, 1 - 1 / (self.step + 1)))
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        state = {"step": self.step, "model": self.net.state_dict(), "ema": self.ema.state_dict()}
+        self.run.save(state | {"optimiser": self.optimiser.state_dict()})
+
+
+def made_ahead(make: Callable[[int], Made], first: int, n_steps: int) -> Iterator[Made]:
+    """What `make` gives for `first` to `n_steps - 1`; the next is made while the last is used."""
+    with ThreadPoolExecutor(1, "mixtures") as maker:
+        coming = maker.submit(make, first)
+        for step in range(first + 1, n_steps + 1):
+            made = coming.result()
+            coming = maker.submit(make, step)
+            yield made

@@ -1,9 +1,7 @@
 """Training of the network that hears only: `avse train sound --data DIR`."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 from avse.training.compute import CPU, Compute
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.noisy_speech import NoisySpeech, NoisySpeechConfig
-from avse.training.optimise import average_into, channels_last, cosine_rate
+from avse.training.optimise import Learner, channels_last, cosine_rate, made_ahead
 from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import Samples
@@ -68,36 +66,31 @@ class SoundPair:
     clean: Samples
 
 
-class SoundTrainer:
+class SoundTrainer(Learner[SoundNet]):
     """One resumable run."""
 
     def __init__(self, config: SoundConfig, run: RunFolder, compute: Compute = CPU) -> None:
         """Fresh or resumed state."""
         torch.manual_seed(config.seed)
         self.config = config
-        self.run = run
         self.compute = compute
-        self.net = SoundNet(config.model).to(compute.device)
-        channels_last(self.net)
-        self.ema = SoundNet(config.model).to(compute.device).eval()
-        self.optimiser = torch.optim.AdamW(
-            self.net.parameters(),
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
-        self.step = 0
+        net, ema = (SoundNet(config.model).to(compute.device) for _ in range(2))
+        channels_last(net)
         run.describe(config, config.seed)
-        self._resume()
+        groups = [{"params": list(net.parameters()), "share": 1.0}]
+        super().__init__(net, ema, groups, config.weight_decay, run)
 
     def train(
         self, mixtures: NoisySpeech, valid: Sequence[SoundPair], progress: Progress = no_progress
     ) -> SoundNet:
         """Run to the last step; the averaged network comes back."""
         config = self.config
+
+        def make(step: int) -> tuple[Tensor, Tensor]:
+            return mixtures.batch(config.batch_size, np.random.default_rng((config.seed, step)))
+
         losses: list[float] = []
-        for noisy, clean in self._batches(mixtures):
+        for noisy, clean in made_ahead(make, self.step, config.n_steps):
             losses.append(self.train_step(noisy, clean))
             progress("sound", self.step, config.n_steps)
             last = self.step == config.n_steps
@@ -105,53 +98,19 @@ class SoundTrainer:
                 self.run.record(step=self.step, loss=round(float(np.mean(losses)), 5))
                 losses = []
             if self.step % config.save_every == 0 or last:
-                self.run.save(self._state())
+                self.save()
             if valid and (self.step % config.validate_every == 0 or last):
                 self.run.record(step=self.step, **validate_sound(self.ema, valid))
         return self.ema
 
-    def _batches(self, mixtures: NoisySpeech) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the steps that are left; the next is made while the last is learned."""
-        size, seed = self.config.batch_size, self.config.seed
-        with ThreadPoolExecutor(1, "mixtures") as maker:
-            coming = maker.submit(mixtures.batch, size, np.random.default_rng((seed, self.step)))
-            for step in range(self.step + 1, self.config.n_steps + 1):
-                batch = coming.result()
-                coming = maker.submit(mixtures.batch, size, np.random.default_rng((seed, step)))
-                yield batch
-
     def train_step(self, noisy: Tensor, clean: Tensor) -> float:
         """One optimiser step; the loss comes back."""
         self.net.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * cosine_rate(self.step, self.config.n_steps)
+        self.set_rate(self.config.learning_rate * cosine_rate(self.step, self.config.n_steps))
         device = self.compute.device
         loss = sound_loss(self.net, noisy.to(device), clean.to(device), self.config, self.compute)
-        self.optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
-        average_into(self.ema, self.net, min(self.config.ema_decay, 1 - 1 / (self.step + 1)))
+        self.update(loss, self.config.ema_decay)
         return loss.item()
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "model": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def _resume(self) -> None:
-        state = self.run.load()
-        if state is None:
-            self.ema.load_state_dict(self.net.state_dict())
-            return
-        self.step = int(state["step"])
-        self.net.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def sound_loss(
