@@ -1,4 +1,4 @@
-"""Mixtures for the network that hears only: speech, of one voice or two, and what is no speech."""
+"""Mixtures for the network that hears only: speech, of one voice or more, and what is no speech."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,12 +28,14 @@ class NoisySpeechConfig:
 
     Attributes:
         n_frames: Video frames a window (50 = 200 STFT frames = 2 s).
-        two_voices_share: Windows with a second voice, which is wanted too.
+        more_voices_share: Windows with more voices than one; all are wanted.
+        max_more_voices: Most of them.
         no_voice_share: Windows in which nobody speaks.
         clean_share: Windows without any noise.
         made_up_share: Noises that are made up: steady, of a random colour, slowly swelling.
         second_noise_share: Mixtures with another noise beside the first.
-        crowd_share: Noises that are a crowd of six to ten voices.
+        crowd_share: Noises that are a crowd of six to ten voices. A network that met them lowers
+            what babble leaves of a voice.
         voice_equaliser_db: Strength of the random equaliser on voices.
         noise_equaliser_db: The same on noises.
         room_share: Voices put in a made-up room, which stays.
@@ -43,12 +45,13 @@ class NoisySpeechConfig:
     """
 
     n_frames: int = 50
-    two_voices_share: float = 0.1
+    more_voices_share: float = 0.25
+    max_more_voices: int = 6
     no_voice_share: float = 0.02
     clean_share: float = 0.04
     made_up_share: float = 0.2
     second_noise_share: float = 0.3
-    crowd_share: float = 0.08
+    crowd_share: float = 0.0
     voice_equaliser_db: float = 3.0
     noise_equaliser_db: float = 6.0
     room_share: float = 0.1
@@ -88,8 +91,9 @@ class NoisySpeech:
 
     def _voices(self, rng: np.random.Generator) -> Samples:
         clean = self._voice(rng)
-        if rng.random() < self.config.two_voices_share:
-            clean = clean + self._voice(rng) * 10 ** (rng.uniform(-6, 0) / 20)
+        if rng.random() < self.config.more_voices_share:
+            for _ in range(int(rng.integers(1, self.config.max_more_voices + 1))):
+                clean = clean + self._voice(rng) * 10 ** (rng.uniform(-6, 3) / 20)
         return clean.astype(np.float32)
 
     def _voice(self, rng: np.random.Generator) -> Samples:
