@@ -365,19 +365,13 @@ def test_a_mask_is_two_dimensional_and_lengths_must_agree() -> None:
         enhancer(FakeNet()).enhance(prepared(noise(32_000), {1: mouth_of(49)}))
 
 
-@pytest.mark.parametrize("n_turned", [10, 50])
-def test_a_head_turned_away_is_told(n_turned: int) -> None:
-    mouth = mouth_of(50, hidden=slice(0, n_turned))
-    mouth = replace(mouth, is_turned=~mouth.is_visible)
+@pytest.mark.parametrize("n_unread", [10, 50])
+@pytest.mark.parametrize(
+    ("why", "words"), [("is_turned", "turned away"), ("is_obscured", "covered or in the dark")]
+)
+def test_a_mouth_that_cannot_be_read_is_told(n_unread: int, why: str, words: str) -> None:
+    mouth = mouth_of(50, hidden=slice(0, n_unread))
+    mouth = replace(mouth, **{why: ~mouth.is_visible})
     report = enhancer(FakeNet(1.0)).enhance(prepared(noise(50 * 640), {1: mouth})).report
-    assert report.path == ("mixed" if n_turned < 50 else "audio_only")
-    assert [w for w in report.warnings if f"turned away for {n_turned / 25:.1f} s" in w]
-
-
-@pytest.mark.parametrize("n_covered", [10, 50])
-def test_a_covered_mouth_is_told(n_covered: int) -> None:
-    mouth = mouth_of(50, hidden=slice(0, n_covered))
-    mouth = replace(mouth, is_obscured=~mouth.is_visible)
-    report = enhancer(FakeNet(1.0)).enhance(prepared(noise(50 * 640), {1: mouth})).report
-    assert report.path == ("mixed" if n_covered < 50 else "audio_only")
-    assert [w for w in report.warnings if f"in the dark for {n_covered / 25:.1f} s" in w]
+    assert report.path == ("mixed" if n_unread < 50 else "audio_only")
+    assert [w for w in report.warnings if f"{words} for {n_unread / 25:.1f} s" in w]
