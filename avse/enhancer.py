@@ -195,9 +195,9 @@ class Enhancer:
         Raises:
             BundleNotFound: The bundle names another for such clips that is not there.
         """
-        other = self._sound_alone(targets)
+        hears = [i for i, t in enumerate(targets) if needs_sound_alone(t.mouth)]
+        other = self._sound_alone() if hears else None
         sees = [i for i, t in enumerate(targets) if other is None or t.mouth is not None]
-        hears = [i for i, t in enumerate(targets) if other and needs_sound_alone(t.mouth)]
         seen = self._clean(self.bundle, targets, sees, options, progress)
         heard = {} if other is None else self._clean(other, targets, hears, options, progress)
         return [
@@ -205,16 +205,14 @@ class Enhancer:
             for index, target in enumerate(targets)
         ]
 
-    def _sound_alone(self, targets: Sequence[Target]) -> Bundle | None:
+    def _sound_alone(self) -> Bundle | None:
         """The network for what no mouth tells, opened when first needed; None: the same one.
 
         Raises:
             BundleNotFound: The bundle names one that is not there.
         """
         name = self.bundle.settings.audio_only_bundle
-        if name is None or not any(needs_sound_alone(target.mouth) for target in targets):
-            return None
-        if self._audio_only is None:
+        if name is not None and self._audio_only is None:
             self._audio_only = load_bundle(name)
             self._audio_only.module.to(self.device).eval()
         return self._audio_only

@@ -48,6 +48,13 @@ Picture = Annotated[
     typer.Option(help="What the pictures are; auto tells depth by its missing colour."),
 ]
 IsJson = Annotated[bool, typer.Option("--json", help="As the HTTP interface answers.")]
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data", exists=True, file_okay=False, metavar="DIR",
+        help="Folder with av.csv and audio.csv, or a VoxCeleb2-like tree.",
+    ),
+]  # fmt: skip
 RecipeFile = Annotated[
     Path | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avse.commands.console import Bars, say
-from avse.commands.options import Overrides, RecipeFile
+from avse.commands.options import DataOption, Overrides, RecipeFile
 from avse.commands.train_digits import train_digits
 from avse.commands.train_heads import train_action, train_gesture
 from avse.commands.train_prior import train_mouth_prior
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from avse.training.recipe import RecipeConfig
     from models.weights import BundleSpec
 
-DataOption = Annotated[
-    Path,
-    typer.Option(
-        "--data", exists=True, file_okay=False, metavar="DIR",
-        help="Folder with av.csv and audio.csv, or a VoxCeleb2-like tree.",
-    ),
-]  # fmt: skip
 OutOption = Annotated[
     Path,
     typer.Option(

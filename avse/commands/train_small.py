@@ -6,12 +6,7 @@ from typing import Annotated
 import typer
 
 from avse.commands.console import Bars, say
-from avse.commands.options import Overrides, RecipeFile
-
-DataOption = Annotated[
-    Path,
-    typer.Option("--data", exists=True, file_okay=False, metavar="DIR", help="The recordings."),
-]
+from avse.commands.options import DataOption, Overrides, RecipeFile
 
 
 def train_sound(

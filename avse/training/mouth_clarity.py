@@ -196,7 +196,7 @@ def _export(
     net: MouthClarityNet, work_dir: Path, config: MouthClarityTraining, scores: dict[str, Any]
 ) -> BundleSpec:
     card = {
-        "command": "avse train mouth-clarity --data DIR",
+        "command": "avse train mouth-clarity --data DIR --work DIR",
         "commit": code_version(),
         "seed": config.seed,
         "terms": "non-commercial research (the terms of the training recordings)",

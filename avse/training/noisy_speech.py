@@ -12,7 +12,6 @@ from torch import Tensor
 from avse.training.sounds import (
     Samples,
     VoicePool,
-    excerpt,
     level,
     random_equaliser,
     random_room,
@@ -120,22 +119,13 @@ class NoisySpeech:
             sound = np.sum([self._voice(rng) for _ in range(int(rng.integers(6, 11)))], axis=0)
         else:
             noise = self.noises[int(rng.integers(len(self.noises)))]
-            sound = stretched(_busy_excerpt(noise, self._n_taken(rng), rng), self.n_samples)
+            sound = stretched(voiced_excerpt(noise, self._n_taken(rng), rng), self.n_samples)
         sound = random_equaliser(sound, rng, self.config.noise_equaliser_db)
         return sound / np.float32(max(level(sound), 1e-4))
 
     def _n_taken(self, rng: np.random.Generator) -> int:
         rate = 1 + rng.uniform(-self.config.tempo, self.config.tempo)
         return int(fft.next_fast_len(round(self.n_samples * rate), real=True))
-
-
-def _busy_excerpt(noise: NDArray[np.int16], n_samples: int, rng: np.random.Generator) -> Samples:
-    """A stretch of a noise that is not silent, if there is one within three tries."""
-    for _ in range(2):
-        sound = excerpt(noise, n_samples, rng)
-        if level(sound) > 1e-3:
-            return sound
-    return excerpt(noise, n_samples, rng)
 
 
 def _steady(n_samples: int, rng: np.random.Generator) -> Samples:
