@@ -9,7 +9,7 @@ from avse.blending import Parts, needs_sound_alone
 from avse.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from avse.device import default_batch_windows, resolve_device
 from avse.highband import PASSED, at_input_rate
-from avse.inference import Cleaned, Job, RunConfig, clean
+from avse.inference import Cleaned, Job, RunConfig, clean, in_turn, n_windows
 from avse.output import check_writable, numbered, write_result
 from avse.speaker_choice import LipSyncSpeaker
 from avse.targets import SpeakerChooser, Target, audio_only_spans_s, choose_targets
@@ -198,8 +198,14 @@ class Enhancer:
         hears = [i for i, t in enumerate(targets) if needs_sound_alone(t.mouth)]
         other = self._sound_alone() if hears else None
         sees = [i for i, t in enumerate(targets) if other is None or t.mouth is not None]
-        seen = self._clean(self.bundle, targets, sees, options, progress)
-        heard = {} if other is None else self._clean(other, targets, hears, options, progress)
+        jobs = [Job(targets[i].prepared.audio.samples, targets[i].mouth) for i in sees]
+        blind = [Job(targets[i].prepared.audio.samples, None) for i in hears if other]
+        n_blind = 0 if other is None else n_windows(other, blind)
+        first, second = in_turn(progress, n_windows(self.bundle, jobs), n_blind)
+        seen = dict(zip(sees, self._clean(self.bundle, jobs, options, first), strict=True))
+        heard = {}
+        if other is not None:
+            heard = dict(zip(hears, self._clean(other, blind, options, second), strict=True))
         return [
             self._finish(target, Parts(seen.get(index), heard.get(index), other), options)
             for index, target in enumerate(targets)
@@ -218,25 +224,15 @@ class Enhancer:
         return self._audio_only
 
     def _clean(
-        self,
-        bundle: Bundle,
-        targets: Sequence[Target],
-        chosen: Sequence[int],
-        options: EnhanceOptions,
-        progress: Progress,
-    ) -> dict[int, tuple[Cleaned, float]]:
-        """What a network makes of the chosen targets, and the seconds of work by second."""
-        if not chosen:
-            return {}
+        self, bundle: Bundle, jobs: Sequence[Job], options: EnhanceOptions, progress: Progress
+    ) -> list[tuple[Cleaned, float]]:
+        """What a network makes of each job, and the seconds of work by second of sound."""
         start = time.perf_counter()
         config = RunConfig(self.device, self._batch_windows, options.strength, options.keep_mask)
-        sees = bundle is self.bundle
-        picked = [targets[index] for index in chosen]
-        jobs = [Job(t.prepared.audio.samples, t.mouth if sees else None) for t in picked]
         cleaned = clean(bundle, jobs, config, progress)
-        total_s = sum(target.prepared.audio.duration_s for target in picked) or 1.0
+        total_s = sum(len(job.samples) for job in jobs) / SAMPLE_RATE_HZ or 1.0
         share = (time.perf_counter() - start) / total_s
-        return {index: (sound, share) for index, sound in zip(chosen, cleaned, strict=True)}
+        return [(sound, share) for sound in cleaned]
 
     def _finish(self, target: Target, work: Parts, options: EnhanceOptions) -> EnhancedClip:
         """Sound, mask and report of one target."""

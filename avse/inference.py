@@ -110,6 +110,27 @@ def clean(
     return [stream.result() for stream in streams]
 
 
+def n_windows(bundle: Bundle, jobs: Sequence[Job]) -> int:
+    """Windows that `clean` goes through, in all."""
+    chunk = bundle.settings.chunk
+    lengths = [n_stft_frames(job.samples.shape[0]) for job in jobs]
+    plans = [WindowPlan(n, chunk.window_frames, chunk.hop_frames) for n in lengths]
+    return sum(len(plan.starts) for plan in plans)
+
+
+def in_turn(progress: Progress, n_first: int, n_second: int) -> tuple[Progress, Progress]:
+    """Two runs of `clean`, one after the other, as one run of all their windows."""
+    total = n_first + n_second
+
+    def first(stage: str, done: float, _: float) -> None:
+        progress(stage, done, total)
+
+    def second(stage: str, done: float, _: float) -> None:
+        progress(stage, n_first + done, total)
+
+    return first, second
+
+
 @dataclass(frozen=True, slots=True)
 class _Window:
     stream: "_Stream"

@@ -1,8 +1,9 @@
 """Training of the network that tells whether lips are to be seen: `avse train mouth-clarity`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from typing import Any
 
 import cv2
@@ -40,6 +41,7 @@ class MouthClarityTraining:
         learning_rate: Peak of the cosine.
         picture_share: Mouths from single labelled pictures beside those of clips.
         seed: Of weights and crops.
+        save_every: Steps between checkpoints and log lines.
     """
 
     model: MouthClarityConfig = field(default_factory=MouthClarityConfig)
@@ -48,6 +50,7 @@ class MouthClarityTraining:
     learning_rate: float = 2e-3
     picture_share: float = 0.4
     seed: int = 1
+    save_every: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def train_mouth_clarity(
     config: MouthClarityTraining = MouthClarityTraining(),
     progress: Progress = no_progress,
 ) -> BundleSpec:
-    """Train on the cached crops in `work_dir / "crops"` and write `work_dir / "bundles"`.
+    """Train (or go on) on the cached crops in `work_dir / "crops"`, write `work_dir / "bundles"`.
 
     Raises:
         ManifestError: The folder holds no clips.
@@ -86,7 +89,9 @@ def train_mouth_clarity(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.n_steps, pct_start=0.1
     )
-    for step in range(1, config.n_steps + 1):
+    parts: dict[str, Any] = {"model": net, "optimiser": optimiser, "schedule": schedule}
+    _go_on(run, parts)
+    for step in range(schedule.last_epoch + 1, config.n_steps + 1):
         crops, shows_lips = examples(
             train, config, np.random.default_rng((config.seed, step)), config.batch_size
         )
@@ -96,10 +101,21 @@ def train_mouth_clarity(
         optimiser.step()
         schedule.step()
         progress("mouth clarity", step, config.n_steps)
-        if step % 100 == 0:
+        if step % config.save_every == 0:
             run.record(step=step, loss=round(loss.item(), 4), **clarity_figures(net, valid, config))
+            states = {name: part.state_dict() for name, part in parts.items()}
+            run.save(states | {"random": torch.get_rng_state()})
     scores = {"valid": clarity_figures(net, valid, config)}
     return _export(net, work_dir, config, scores)
+
+
+def _go_on(run: RunFolder, parts: Mapping[str, Any]) -> None:
+    """From where the run stood, random numbers too."""
+    kept = run.load()
+    if kept is not None:
+        torch.set_rng_state(kept.pop("random"))
+        for name, state in kept.items():
+            parts[name].load_state_dict(state)
 
 
 def read_pictures(data_dir: Path, work_dir: Path, split: str) -> MouthPictures:

@@ -234,7 +234,10 @@ def test_clips_without_a_mouth_may_have_a_net_of_their_own(
         prepared(noise(16_000), has_video=False),
         prepared(noise(32_000), {1: mouth_of(50)}),
     ]
-    enhanced = worker.enhance_batch(clips)
+    told: list[tuple[int, int]] = []
+    enhanced = worker.enhance_batch(clips, progress=lambda _, *counts: told.append(counts))
+    assert [total for _, total in told] == [10] * len(told)  # windows of both networks, once
+    assert [done for done, _ in told] == [2, 4, 6, 8, 10]
     others = [clip.report.audio_only_bundle for clip in enhanced]
     assert [other and other[:4] for other in others] == [None, "deaf", None]
     assert {clip.report.bundle[:4] for clip in enhanced} == {"fake"}

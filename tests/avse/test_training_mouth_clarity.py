@@ -1,6 +1,7 @@
 """Covers made over mouths, and two steps of the network that finds them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -90,6 +91,23 @@ def test_two_steps_end_in_a_bundle_that_opens(data_dir: Path) -> None:
     found, _ = open_bundle(data_dir / "bundles" / "mouth-clarity")
     assert found.sha256 == spec.sha256
     assert set(spec.card["scores"]["valid"]) == {"clear", "unclear"}
+
+
+def test_a_run_that_was_cut_off_goes_on_and_ends_as_if_nothing_had_happened(data_dir: Path) -> None:
+    config = replace(SMALL, n_steps=3, save_every=1)
+    undisturbed = train_mouth_clarity(data_dir, data_dir, config)
+    (data_dir / "mouth-clarity" / "checkpoint.pt").unlink()
+    steps: list[int] = []
+
+    def cut_off(stage: str, done: int, total: int) -> None:
+        steps.append(done)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_mouth_clarity(data_dir, data_dir, config, cut_off)
+    assert train_mouth_clarity(data_dir, data_dir, config, cut_off).sha256 == undisturbed.sha256
+    assert steps == [1, 2, 2, 3]
 
 
 def test_without_crops_it_says_what_it_expected(data_dir: Path) -> None:
