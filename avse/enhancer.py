@@ -21,6 +21,8 @@ from preprocessing.timeline import SAMPLE_RATE_HZ, VIDEO_FPS
 from preprocessing.types import PreparedClip, Progress, Waveform, no_progress
 
 _DEFAULTS = EnhanceOptions()
+TOLD_OFFSET_FRAMES = 1.5
+"""Smaller offsets between picture and sound are mended without a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +269,7 @@ class Enhancer:
             audio_only_spans_s=audio_only_spans_s(mouth, duration_s),
             speaking_score=target.score,
             target_choice=target.why,
-            sync_offset_ms=1000.0 * target.offset_frames / VIDEO_FPS,
+            sync_offset_ms=round(1000.0 * target.offset_frames / VIDEO_FPS, 1),
             warnings=self._warnings(target),
             stage_s=stage_s,
             real_time_factor=duration_s / max(sum(stage_s.values()), 1e-9),
@@ -289,7 +291,7 @@ class Enhancer:
             found.append(
                 f"the mouth is covered or in the dark for {obscured_s:.1f} s: sound alone there"
             )
-        if target.offset_frames:
+        if abs(target.offset_frames) >= TOLD_OFFSET_FRAMES:
             ms = round(1000 * abs(target.offset_frames) / VIDEO_FPS)
             side = "after" if target.offset_frames > 0 else "before"
             found.append(f"the picture comes {ms} ms {side} the sound; mended for the network only")

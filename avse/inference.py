@@ -21,8 +21,8 @@ from preprocessing.timeline import (
 )
 from preprocessing.types import MouthTrack, Progress, no_progress
 
-VISUAL_MARGIN_FRAMES = 2
-"""The visual tower's first convolution looks two pictures back and two ahead."""
+VISUAL_MARGIN_FRAMES = 3
+"""The visual tower's first convolution looks two pictures back and two ahead; a lag takes one."""
 TOP_BAND_HZ = 7000.0
 QUIET_WINDOW_SHARE = 0.25
 """A window counts as no quieter than this share of its clip: pauses are not blown up."""
@@ -268,7 +268,24 @@ class _Sight:
         pictures = torch.tensor(crops, device=self.device).unsqueeze(0)  # [1, V, H, W]
         release_pages(self.mouth.crops)
         encoded = self.bundle.module.encode_visual(pictures)
-        return [depth[0, first - begin : last - begin] for depth in encoded]
+        is_visible = torch.tensor(self.mouth.is_visible[begin:stop], device=self.device)
+        timed = [in_time(depth[0], is_visible, self.mouth.lag_frames) for depth in encoded]
+        return [depth[first - begin : last - begin] for depth in timed]
+
+
+def in_time(features: Tensor, is_visible: Tensor, lag_frames: float) -> Tensor:
+    """Features `[V, C]` of pictures that come late by part of a frame, at the time of the sound.
+
+    Each is mixed with the next one, or the one before, by the lag's share of a frame, where both
+    pictures `[V]` are visible.
+    """
+    if not lag_frames:
+        return features
+    step = 1 if lag_frames > 0 else -1
+    places = torch.arange(len(features), device=features.device)
+    beside = (places + step).clamp(0, len(features) - 1)
+    share = abs(lag_frames) * (is_visible & is_visible[beside])[:, None].to(features.dtype)
+    return torch.lerp(features, features[beside], share)
 
 
 def centre_crop(crops: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:

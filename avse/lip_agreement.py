@@ -29,6 +29,9 @@ class SpeakerConfig:
             wrong offset in at most one clip of twenty (2 s and longer, clean or noise 3 dB below).
         min_offset_base_frames: No offset is believed on fewer frames.
         min_offset_frames: Smaller offsets are natural and left alone.
+        fine_frames: Farthest from the clip's offset that the picture's own is looked for.
+        usual_frames: Standard deviation of offsets from clip to clip, where nothing is measured.
+        evidence: Weight of a frame's agreement, a cosine, against that.
         window_frames: Longest stretch that is embedded at once.
         min_window_frames: Shorter stretches say nothing.
         max_frames: Most frames looked at, all faces together.
@@ -44,6 +47,9 @@ class SpeakerConfig:
     sure_margin: float = 1.25
     min_offset_base_frames: int = 50
     min_offset_frames: int = 2
+    fine_frames: float = 3.0
+    usual_frames: float = 1.0
+    evidence: float = 1.0
     window_frames: int = 100
     min_window_frames: int = 10
     max_frames: int = 3000

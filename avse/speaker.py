@@ -2,12 +2,13 @@
 
 Lips and sound are embedded frame by frame in one space. The mean agreement of lips at frame v with
 sound at frame v - lag, over many lags, has a peak where they belong together; how far the peak
-stands above the other lags is the score of a face.
+stands above the other lags is the score of a face. What the network is shown is mended by the
+offset that is to be expected after that curve, to a part of a frame.
 """
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from preprocessing.target import FaceChoice, choose_tracks, parse_choice
 from preprocessing.types import MouthTrack, PreparedClip
 
 _BLOCK_FRAMES = 1000
+STEP_FRAMES = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class SpeakingScore:
         offset_frames: Where this face's own agreement is best: frames the picture comes late.
         confidence: How sure that peak is; 1 or more is sure.
         n_frames: Frames it was measured on; 0 where nothing could be compared.
+        timing_frames: Frames by which the picture has to be expected to come late, near the clip's
+            offset, however little is sure.
     """
 
     track_id: int
@@ -38,6 +42,7 @@ class SpeakingScore:
     offset_frames: int
     confidence: float
     n_frames: int
+    timing_frames: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +52,15 @@ class Choice:
     Attributes:
         track_id: The face.
         score: How well its lips move with the sound; None where that was not measured.
-        offset_frames: 25 fps frames by which the picture comes late, to be mended for the network;
-            0 unless the measurement is confident.
-        confidence: How sure the offset is; below 1 it is not mended.
+        offset_frames: 25 fps frames by which the picture comes late, to be mended for the network:
+            a large offset where the measurement is confident, and what is likely beside it.
+        confidence: How sure a large offset is; below 1 it is not mended.
         why: One sentence for the report.
     """
 
     track_id: int
     score: float | None
-    offset_frames: int
+    offset_frames: float
     confidence: float
     why: str
 
@@ -89,8 +94,15 @@ def choose_speaker(
     scores = score_tracks(prepared, lip_sync, config)
     ranking = {i: score.score for i, score in scores.items() if score.n_frames}
     offset_frames, confidence = clip_offset(list(scores.values()), config)
+    timing = {i: score.timing_frames for i, score in scores.items()}
     return [
-        Choice(i, ranking.get(i), offset_frames, confidence, _why(wanted, i, scores, config))
+        Choice(
+            i,
+            ranking.get(i),
+            timing.get(i, float(offset_frames)),
+            confidence,
+            _why(wanted, i, scores, config),
+        )
         for i in choose_tracks(prepared.tracks, wanted, ranking)
     ]
 
@@ -118,6 +130,7 @@ def score_tracks(
             score.offset_frames,
             score.confidence,
             score.n_frames,
+            expected_offset(curves[score.track_id], offset_frames, config),
         )
         for score in own
     }
@@ -137,15 +150,38 @@ def clip_offset(scores: Sequence[SpeakingScore], config: SpeakerConfig) -> tuple
     return (best.offset_frames if is_sure and is_worth else 0), best.confidence
 
 
-def shift_mouth(mouth: MouthTrack, offset_frames: int) -> MouthTrack:
+def expected_offset(curve: LagCurve, near_frames: int, config: SpeakerConfig) -> float:
+    """Mean of the offsets near `near_frames`, each as likely as the curve and habit make it.
+
+    Cameras and cuts put most pictures a frame or so beside their sound, and lips say much less
+    to a network that sees them at the wrong moment. With `n` frames whose agreement at a lag is
+    `c(lag)` on average, `p(lag) ~ exp(evidence n c(lag) - (lag - near)^2 / (2 usual^2))`: a short
+    clip, or a curve without a peak, leaves the offset near where it was.
+    """
+    if not curve.n_frames:
+        return float(near_frames)
+    away = np.arange(-config.fine_frames, config.fine_frames + STEP_FRAMES / 2, STEP_FRAMES)
+    agreement = np.interp(near_frames + away, curve.lags, curve.means)
+    logs = config.evidence * curve.n_frames * agreement - away**2 / (2 * config.usual_frames**2)
+    weights = np.exp(logs - logs.max())
+    return float(near_frames + (weights * away).sum() / weights.sum())
+
+
+def shift_mouth(mouth: MouthTrack, offset_frames: float) -> MouthTrack:
     """The mouth `offset_frames` earlier, for the network only; what moves in is invisible.
+
+    Whole frames are moved; the rest is left in `lag_frames`.
 
     Args:
         mouth: `V` frames; crops that lie in a file give crops that lie in a file.
         offset_frames: Frames by which the picture comes late; negative where it leads.
     """
-    if not offset_frames:
-        return mouth
+    whole = round(offset_frames)
+    moved = _moved(mouth, whole) if whole else mouth
+    return replace(moved, lag_frames=offset_frames - whole)
+
+
+def _moved(mouth: MouthTrack, offset_frames: int) -> MouthTrack:
     n_frames = len(mouth.crops)
     start, stop = max(0, -offset_frames), n_frames - max(0, offset_frames)
     crops = _blank_like(mouth.crops)

@@ -34,7 +34,7 @@ class LipSyncSpeaker:
         lip_sync = self._opened() if prepared.tracks else None
         return choose_speaker(prepared, face, lip_sync)
 
-    def shift(self, mouth: MouthTrack, offset_frames: int) -> MouthTrack:
+    def shift(self, mouth: MouthTrack, offset_frames: float) -> MouthTrack:
         """The mouth moved so that it agrees with the sound."""
         return shift_mouth(mouth, offset_frames)
 

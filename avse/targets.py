@@ -37,7 +37,7 @@ class Chosen(Protocol):
         ...
 
     @property
-    def offset_frames(self) -> int:
+    def offset_frames(self) -> float:
         """Video frames by which the picture comes late."""
         ...
 
@@ -58,7 +58,7 @@ class SpeakerChooser(Protocol):
         """
         ...
 
-    def shift(self, mouth: MouthTrack, offset_frames: int) -> MouthTrack:
+    def shift(self, mouth: MouthTrack, offset_frames: float) -> MouthTrack:
         """The mouth moved so that it agrees with the sound."""
         ...
 
@@ -82,7 +82,7 @@ class Target:
     mouth: MouthTrack | None = None
     reason: Reason | None = None
     score: float | None = None
-    offset_frames: int = 0
+    offset_frames: float = 0.0
     why: str | None = None
 
     @property

@@ -192,6 +192,8 @@ class MouthTrack:
         is_turned: `[V]` bool, or empty for nowhere: the mouth is absent because the head is turned
             away.
         is_obscured: Likewise: because something is before it, or it is too dark.
+        lag_frames: Part of a frame by which the picture still comes late, -0.5..0.5, which no crop
+            can be moved by: features of neighbouring frames are mixed instead.
     """
 
     crops: NDArray[np.uint8]
@@ -200,13 +202,16 @@ class MouthTrack:
     landmarks_px: NDArray[np.float32]
     is_turned: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     is_obscured: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    lag_frames: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the contract.
 
         Raises:
-            ValueError: The lengths disagree.
+            ValueError: The lengths disagree, or the lag is more than half a frame.
         """
+        if abs(self.lag_frames) > 0.5:
+            raise ValueError(f"MouthTrack: expected lag_frames -0.5..0.5, found {self.lag_frames}")
         n_frames = self.crops.shape[0]
         if self.is_visible.shape != (n_frames,) or self.landmarks_px.shape != (n_frames, 20, 2):
             raise ValueError(

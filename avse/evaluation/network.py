@@ -1,7 +1,7 @@
 """Bundles as systems: sound and cached mouth crops through the product's own `Enhancer`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,34 +26,11 @@ class EnhancesPrepared(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class GivenFace:
-    """The one face there is, taken as it is."""
-
-    track_id: int = TRACK_ID
-    score: float | None = None
-    offset_frames: int = 0
-    why: str = "the face of the evaluation"
-
-
-class NoChoice:
-    """Takes the face of the evaluation and leaves its timing alone.
-
-    What is measured is the network with exactly the mouth that a control names; whether the
-    product finds the right face and its offset is another question.
-    """
-
-    def choose(self, prepared: PreparedClip, face: str) -> Sequence[GivenFace]:
-        """The only face; none where there is none."""
-        return [GivenFace() for _ in prepared.tracks]
-
-    def shift(self, mouth: MouthTrack, offset_frames: int) -> MouthTrack:
-        """The mouth as it is: there is no offset to mend."""
-        return mouth
-
-
 class NetworkSystem:
-    """A bundle, shown crops that were cut out before: faces are not looked for again."""
+    """A bundle, shown crops that were cut out before: faces are not looked for again.
+
+    As in the product, what little the picture comes early or late is measured and mended.
+    """
 
     def __init__(
         self, name: str, enhancer: EnhancesPrepared, *, sees: bool, label: str, fusion: str = ""
@@ -109,7 +86,7 @@ def open_networks(names: Sequence[str], device: str = "auto") -> list[NetworkSys
     systems = []
     for name in names:
         bundle = load_bundle(name)
-        enhancer = Enhancer(bundle, device=device, speaker=NoChoice())
+        enhancer = Enhancer(bundle, device=device)
         title = bundle.spec.name if "/" not in name else Path(name).name
         net = bundle.module
         fusion = net.config.fusion if isinstance(net, AvseNet) else "audio_only"

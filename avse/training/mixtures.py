@@ -51,6 +51,8 @@ class MixConfig:
         equaliser_db: Strength of the random equaliser every voice goes through.
         room_share: Voices put in a made-up room.
         lip_noise: Strength of noise on lip features, in their standard deviations over the window.
+        lip_jitter_frames: Standard deviation of how far the lips of a window are moved in time: what
+            measuring their offset leaves.
         tempo: Voices play this much faster or slower at most, lips along with them.
         snr_db: Range of target against the sum of all else.
         max_interferers: Most voices beside the target.
@@ -73,6 +75,7 @@ class MixConfig:
     equaliser_db: float = 5.0
     room_share: float = 0.1
     lip_noise: float = 0.0
+    lip_jitter_frames: float = 0.0
     tempo: float = 0.15
     snr_db: tuple[float, float] = (-7.0, 15.0)
     max_interferers: int = 4
@@ -240,7 +243,7 @@ class MixtureMaker:
             return _Target(voice, self._samples(voice, start, n_frames), lips, shown, crops)
         n_taken = self._n_taken(len(features), rng)
         start = int(rng.integers(0, len(features) - n_taken + 1))
-        places = np.linspace(start, start + n_taken - 1, n_frames)
+        places = self._places(start, n_taken, len(features), rng)
         shown = self.lips.visible(index)[np.round(places).astype(int)]
         samples = stretched(self._samples(voice, start, n_taken), self.n_samples)
         lips = with_noise(features_between(features, places), self.config.lip_noise, rng)
@@ -251,6 +254,15 @@ class MixtureMaker:
         rate = 1 + rng.uniform(-self.config.tempo, self.config.tempo)
         return min(n_available, round(self.config.n_frames * rate))
 
+    def _places(
+        self, start: int, n_taken: int, n_available: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Where in a clip the lips of each picture of the window are read."""
+        places = np.linspace(start, start + n_taken - 1, self.config.n_frames)
+        if self.config.lip_jitter_frames:
+            places = places + rng.normal(0, self.config.lip_jitter_frames)
+        return np.clip(places, 0, n_available - 1)
+
     def _faceless(self, voice: Voice, rng: np.random.Generator) -> _Target:
         assert self.faceless is not None
         n_frames = self.config.n_frames
@@ -259,7 +271,7 @@ class MixtureMaker:
         starts = rng.integers(0, len(predicted) - n_taken + 1, 3)
         cuts = [self._samples(voice, int(start), n_taken) for start in starts]
         best = int(np.argmax([level(cut) for cut in cuts]))
-        places = np.linspace(starts[best], starts[best] + n_taken - 1, n_frames)
+        places = self._places(int(starts[best]), n_taken, len(predicted), rng)
         features = features_between(predicted, places) + self._residual(rng) * self.faceless.std
         samples = stretched(cuts[best], self.n_samples)
         return _Target(voice, samples, features, np.ones(n_frames, np.bool_))

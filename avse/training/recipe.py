@@ -15,6 +15,7 @@ from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, load_lips
 from avse.training.lip_predictor import guess_faceless_lips
+from avse.training.lip_timing import lips_in_time
 from avse.training.lips import LipsConfig, match_figures, train_lips
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
 from avse.training.mixtures import MixtureMaker
@@ -51,6 +52,7 @@ class RecipeConfig:
         fusion: Stage (c); its model's fusion and squeeze come from `SYSTEMS`.
         n_feature_variants: Crop and flip variants whose features are cached.
         n_predictor_steps: Steps of the net that guesses lips from sound, for voices without faces.
+        n_timing_rounds: How often the lips of every clip are put in time with its sound.
         n_workers: Processes that crop clips.
         n_threads: Threads of the training itself.
         device: `auto`, `cpu` or `cuda[:N]`.
@@ -68,6 +70,7 @@ class RecipeConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     n_feature_variants: int = 2
     n_predictor_steps: int = 1200
+    n_timing_rounds: int = 2
     n_workers: int = 2
     n_threads: int = 2
     device: str = "auto"
@@ -203,6 +206,8 @@ def enhancer_material(
     lips = lip_features(
         clips, model.visual, path, n_variants=config.n_feature_variants, progress=progress
     )
+    rounds, steps = config.n_timing_rounds, config.n_predictor_steps
+    lips = lips_in_time(folders.work / "lip_delays.npy", clips, lips, rounds, steps, progress)
     strangers = [c for c in valid if c.entry.split == "valid"]
     elsewhere = [c for c in valid if c.entry.split == "elsewhere"]
     checks: list[ValidationItem] = []
