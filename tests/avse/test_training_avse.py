@@ -233,6 +233,19 @@ def test_pairs_are_one_mixture_with_either_voice_as_the_target(
         assert torch.allclose(both, batch.noisy[first], atol=1e-5)
 
 
+def test_lips_may_be_moved_in_time_inside_their_clip(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    make = maker(clips, tmp_path, MixConfig(n_frames=8, lip_jitter_frames=0.5))
+    rng = np.random.default_rng(3)
+    drawn = np.stack([make._places(5, 8, 30, rng) for _ in range(200)])
+    assert np.allclose(np.diff(drawn, axis=1), 1)
+    assert drawn[:, 0].std() == pytest.approx(0.5, rel=0.2)
+    edge = np.stack([make._places(0, 8, 8, rng) for _ in range(50)])
+    assert edge.min() == 0
+    assert edge.max() == 7
+
+
 def test_voices_without_faces_become_targets(data_dir: Path) -> None:
     rng = np.random.default_rng(5)
     lines = ["path,type,split,dataset,speaker_or_class,seconds"]
