@@ -51,8 +51,8 @@ class MixConfig:
         equaliser_db: Strength of the random equaliser every voice goes through.
         room_share: Voices put in a made-up room.
         lip_noise: Strength of noise on lip features, in their standard deviations over the window.
-        lip_jitter_frames: Standard deviation of how far the lips of a window are moved in time: what
-            measuring their offset leaves.
+        lip_jitter_frames: Standard deviation of how far the lips of a window are moved in time, as
+            by what is left of a measured offset.
         tempo: Voices play this much faster or slower at most, lips along with them.
         snr_db: Range of target against the sum of all else.
         max_interferers: Most voices beside the target.
