@@ -148,6 +148,6 @@ def test_demo_runs_on_what_ships(tmp_path) -> None:
     assert report.path == "av"
     assert report.n_tracks == 1
     assert report.face_s == pytest.approx(1.6, abs=0.1)
-    assert report.sync_offset_ms == 0.0
+    assert abs(report.sync_offset_ms) < 20  # half a frame
     assert result.enhanced.waveform.n_samples == open_clip(result.files[0]).audio.n_samples
     assert open_clip(result.files[1]).source.has_video
