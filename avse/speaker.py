@@ -170,13 +170,14 @@ def expected_offset(curve: LagCurve, near_frames: int, config: SpeakerConfig) ->
 def shift_mouth(mouth: MouthTrack, offset_frames: float) -> MouthTrack:
     """The mouth `offset_frames` earlier, for the network only; what moves in is invisible.
 
-    Whole frames are moved; the rest is left in `lag_frames`.
+    Whole frames are moved, which copies every crop; the rest, less than a frame, is left in
+    `lag_frames`.
 
     Args:
         mouth: `V` frames; crops that lie in a file give crops that lie in a file.
         offset_frames: Frames by which the picture comes late; negative where it leads.
     """
-    whole = round(offset_frames)
+    whole = int(offset_frames)
     moved = _moved(mouth, whole) if whole else mouth
     return replace(moved, lag_frames=offset_frames - whole)
 

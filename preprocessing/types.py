@@ -192,8 +192,8 @@ class MouthTrack:
         is_turned: `[V]` bool, or empty for nowhere: the mouth is absent because the head is turned
             away.
         is_obscured: Likewise: because something is before it, or it is too dark.
-        lag_frames: Part of a frame by which the picture still comes late, -0.5..0.5, which no crop
-            can be moved by: features of neighbouring frames are mixed instead.
+        lag_frames: Part of a frame by which the picture still comes late, -1..1, which no crop is
+            moved by: features of neighbouring frames are mixed instead.
     """
 
     crops: NDArray[np.uint8]
@@ -208,10 +208,10 @@ class MouthTrack:
         """Check the contract.
 
         Raises:
-            ValueError: The lengths disagree, or the lag is more than half a frame.
+            ValueError: The lengths disagree, or the lag is more than a frame.
         """
-        if abs(self.lag_frames) > 0.5:
-            raise ValueError(f"MouthTrack: expected lag_frames -0.5..0.5, found {self.lag_frames}")
+        if abs(self.lag_frames) > 1:
+            raise ValueError(f"MouthTrack: expected lag_frames -1..1, found {self.lag_frames}")
         n_frames = self.crops.shape[0]
         if self.is_visible.shape != (n_frames,) or self.landmarks_px.shape != (n_frames, 20, 2):
             raise ValueError(
