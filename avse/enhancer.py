@@ -201,13 +201,12 @@ class Enhancer:
         other = self._sound_alone() if hears else None
         sees = [i for i, t in enumerate(targets) if other is None or t.mouth is not None]
         jobs = [Job(targets[i].prepared.audio.samples, targets[i].mouth) for i in sees]
-        blind = [Job(targets[i].prepared.audio.samples, None) for i in hears if other]
-        n_blind = 0 if other is None else n_windows(other, blind)
+        blind = [Job(targets[i].prepared.audio.samples, None) for i in hears]
+        n_blind = n_windows(other, blind) if other else 0
         first, second = in_turn(progress, n_windows(self.bundle, jobs), n_blind)
         seen = dict(zip(sees, self._clean(self.bundle, jobs, options, first), strict=True))
-        heard = {}
-        if other is not None:
-            heard = dict(zip(hears, self._clean(other, blind, options, second), strict=True))
+        by_sound = self._clean(other, blind, options, second) if other else []
+        heard = dict(zip(hears, by_sound, strict=False))
         return [
             self._finish(target, Parts(seen.get(index), heard.get(index), other), options)
             for index, target in enumerate(targets)

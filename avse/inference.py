@@ -112,10 +112,12 @@ def clean(
 
 def n_windows(bundle: Bundle, jobs: Sequence[Job]) -> int:
     """Windows that `clean` goes through, in all."""
+    return sum(len(_plan(job, bundle).starts) for job in jobs)
+
+
+def _plan(job: Job, bundle: Bundle) -> WindowPlan:
     chunk = bundle.settings.chunk
-    lengths = [n_stft_frames(job.samples.shape[0]) for job in jobs]
-    plans = [WindowPlan(n, chunk.window_frames, chunk.hop_frames) for n in lengths]
-    return sum(len(plan.starts) for plan in plans)
+    return WindowPlan(n_stft_frames(job.samples.shape[0]), chunk.window_frames, chunk.hop_frames)
 
 
 def in_turn(progress: Progress, n_first: int, n_second: int) -> tuple[Progress, Progress]:
@@ -171,8 +173,8 @@ class _Stream:
 
     def __init__(self, job: Job, bundle: Bundle, config: RunConfig) -> None:
         settings = bundle.settings
-        n_frames = n_stft_frames(job.samples.shape[0])
-        self.plan = WindowPlan(n_frames, settings.chunk.window_frames, settings.chunk.hop_frames)
+        self.plan = _plan(job, bundle)
+        n_frames = self.plan.n_frames
         self.sight = _Sight(job.mouth, bundle, config.device, n_frames)
         self._samples = job.samples
         self._settings = settings

@@ -124,13 +124,10 @@ def score_tracks(
     own = [_own_peak(track_id, curve, config) for track_id, curve in curves.items()]
     offset_frames, _ = clip_offset(own, config)
     return {
-        score.track_id: SpeakingScore(
-            score.track_id,
-            _height(curves[score.track_id], offset_frames, config),
-            score.offset_frames,
-            score.confidence,
-            score.n_frames,
-            expected_offset(curves[score.track_id], offset_frames, config),
+        score.track_id: replace(
+            score,
+            score=_height(curves[score.track_id], offset_frames, config),
+            timing_frames=expected_offset(curves[score.track_id], offset_frames, config),
         )
         for score in own
     }

@@ -46,12 +46,11 @@ def lips_in_time(
     if not n_rounds:
         return lips
     if not kept.is_file():
-        mended = lips
         delays = np.zeros(len(clips), np.float32)
         for _ in range(n_rounds):
+            mended = moved(lips, delays)
             guess = train_lip_predictor(clips, mended, n_steps=n_steps, progress=progress)
             delays = lip_delays(clips, lips, guess)
-            mended = moved(lips, delays)
         partial = kept.with_suffix(".partial.npy")
         np.save(partial, delays)
         partial.replace(kept)
