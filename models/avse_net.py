@@ -8,8 +8,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.agreement import Agreement
 from models.fusion import FusionPoint, FusionState, build_fusion
-from models.lip_sync import TemporalHead
+from models.lip_sync import LipSyncConfig, TemporalHead
 from models.mel_bands import mel_to_bins
 from models.mmtm import MMTM, MmtmConfig, Squeeze, excitation_penalty
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
@@ -46,6 +47,10 @@ class AvseConfig:
             but for a mouth that hardly moves: cameras and faces differ in how far a feature goes.
         dilations: One residual block over time each, at video rate.
         excitation_weight: Weight of the excitation regulariser in the loss.
+        more_dilations: Further blocks over time, behind a transfer module of their own.
+        listens_again: Work twice: the second time it is told what it found the first time, what it
+            took away, and how both agree with the lips.
+        audio_widths: Channels of the tower that tells how sounds agree with lips.
         dropout: Share of channels, of the lips and before the blocks over time, that training
             leaves out.
     """
@@ -63,6 +68,9 @@ class AvseConfig:
     centre_frames: int = 0
     scales_lips: bool = False
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    more_dilations: tuple[int, ...] = ()
+    listens_again: bool = False
+    audio_widths: tuple[int, ...] = (24, 48, 96, 192)
     excitation_weight: float = 1e-3
     dropout: float = 0.0
 
@@ -70,16 +78,32 @@ class AvseConfig:
         """Accept what JSON gives.
 
         Raises:
-            ValueError: An unknown way to fuse, or an even number of pictures.
+            ValueError: An unknown way to fuse, an even number of pictures, or a second time without
+                a lips/sound embedding.
         """
         if self.centre_frames < 0 or (self.centre_frames and self.centre_frames % 2 == 0):
             raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
         if isinstance(self.visual, dict):
             object.__setattr__(self, "visual", VisualTowerConfig(**self.visual))
-        for name in ("encoder_widths", "dilations"):
+        for name in ("encoder_widths", "dilations", "more_dilations", "audio_widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.fusion not in get_args(Fusion):
             raise ValueError(f"fusion: expected one of {get_args(Fusion)}, found {self.fusion!r}")
+        if self.listens_again and (self.fusion == "audio_only" or not self.n_lip_embedding):
+            raise ValueError("listens_again: expected lips and their embedding, found none")
+
+
+@dataclass(frozen=True, slots=True)
+class Lips:
+    """What is seen of a mouth.
+
+    Attributes:
+        streams: `[B, C_i, V]` at each depth, what does not move taken out.
+        embedding: `[B, V, D]` of unit length, comparable with sounds; None without one.
+    """
+
+    streams: list[Tensor]
+    embedding: Tensor | None = None
 
 
 class AvseNet(nn.Module):
@@ -107,11 +131,16 @@ class AvseNet(nn.Module):
         n_flat = config.encoder_widths[-1] * (config.n_mels // 16)
         self.into = nn.Conv1d(n_flat, config.n_bottleneck, 1)
         self.blocks = nn.ModuleList(TimeBlock(config.n_bottleneck, d) for d in config.dilations)
+        self.more_blocks = nn.ModuleList(
+            TimeBlock(config.n_bottleneck, d, starts_open=True) for d in config.more_dilations
+        )
         self.out_of = nn.Conv1d(config.n_bottleneck, n_flat, 1)
         self.decoder = SoundDecoder(config.encoder_widths)
         self.refine = _BinRefiner(config)
         if config.fusion != "audio_only":
             self._build_visual(config)
+        if config.listens_again:
+            self._build_agreement(config)
 
     def _build_visual(self, config: AvseConfig) -> None:
         self.visual = VisualTower(config.visual)
@@ -122,17 +151,33 @@ class AvseNet(nn.Module):
         self.visual_norm = nn.ModuleList(nn.BatchNorm1d(n) for n in widths)
         self.hidden = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n in widths)
         self.visual_context = nn.ModuleList(TimeBlock(n, 1) for n in widths)
-        sound = (config.encoder_widths[-1], config.n_bottleneck, config.n_bottleneck)
+        streams = list(widths)
+        sound = [config.encoder_widths[-1], config.n_bottleneck, config.n_bottleneck]
+        if config.more_dilations:
+            sound.append(config.n_bottleneck)
+            streams = [*widths, widths[-1]]
         if config.fusion == "mmtm":
             self.transfers = nn.ModuleList(
                 MMTM(MmtmConfig((n_sound, n_lips), config.squeeze, is_gated=(True, False)))
-                for n_sound, n_lips in zip(sound, widths, strict=True)
+                for n_sound, n_lips in zip(sound, streams, strict=True)
             )
         elif config.fusion == "concat":
             self.concat = nn.Conv1d(config.n_bottleneck + sum(widths), config.n_bottleneck, 1)
         else:
-            points = [FusionPoint(pair) for pair in zip(sound, widths, strict=True)]
+            points = [FusionPoint(pair) for pair in zip(sound, streams, strict=True)]
             self.fusion = build_fusion(config.fusion, points, 1, **_one_sided(config))
+
+    def _build_agreement(self, config: AvseConfig) -> None:
+        towers = LipSyncConfig(
+            config.visual, config.n_lip_embedding, config.n_mels, config.audio_widths
+        )
+        self.agreement = Agreement(towers, config.n_bins, config.sample_rate_hz)
+        self.hint = nn.Conv2d(2, config.encoder_widths[0], 3, (1, 2), 1)
+        self.evidence = nn.Conv1d(self.agreement.n_evidence, config.n_bottleneck, 5, padding=2)
+        for layer in (self.hint, self.evidence):
+            nn.init.zeros_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
 
     @property
     def sees(self) -> bool:
@@ -173,38 +218,76 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
-        return self.mask_and_penalty(log_mel, magnitude, visual, is_visible)[0]
+        guess, _ = self.mask_and_penalty(log_mel, magnitude, visual, is_visible)
+        if not self.config.listens_again:
+            return guess
+        return self.mask_and_penalty(log_mel, magnitude, visual, is_visible, guess)[0]
 
     def mask_and_penalty(
-        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+        self,
+        log_mel: Tensor,
+        magnitude: Tensor,
+        visual: list[Tensor],
+        is_visible: Tensor,
+        guess: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The mask, and the excitation penalty (zero without MMTM) for the loss."""
-        n_bands = self.config.n_mels // 16
+        """The mask of one time, and the excitation penalty (zero without MMTM) for the loss.
+
+        Args:
+            log_mel: As in `mask`.
+            magnitude: As in `mask`.
+            visual: As in `mask`.
+            is_visible: As in `mask`.
+            guess: `[B, T, F]`, what came out the first time, for a network that listens again.
+
+        Raises:
+            ValueError: T is not four times V.
+        """
         if log_mel.shape[1] != 4 * is_visible.shape[1]:
             raise ValueError(f"{log_mel.shape[1]} STFT frames for {is_visible.shape[1]} pictures")
         lips = self._lips(visual, is_visible)
+        hint = evidence = None
+        if guess is not None:
+            assert lips.embedding is not None
+            sounds, agreement = self.agreement(guess, magnitude, lips.embedding, is_visible)
+            hint, evidence = self.hint(sounds), self.evidence(agreement)
         state = FusionState()
-        x, skips = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"))  # [B, C4, V, M/16]
+        x, skips = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"), hint)  # [B, C4, V, M/16]
         x = self._transfer(0, x, lips, state)
         skips[-1] = x
-        x = self.into(rearrange(x, "b c v m -> b (c m) v", m=n_bands))  # [B, D, V]
-        x = self._transfer(1, x, lips, state)
-        if self.config.fusion == "concat":
-            x = self.concat(torch.cat([x, *lips], 1))
-        x = self._thinned(x)
-        for index, block in enumerate(self.blocks):
-            if index == len(self.blocks) // 2:
-                x = self._transfer(2, x, lips, state)
-            x = block(x)
-        x = rearrange(self.out_of(x), "b (c m) v -> b c v m", m=n_bands)
+        x = self._over_time(x, evidence, lips, state)
         x = self.decoder(x, skips)  # [B, C, T, M]
         gates = state.excitations
         penalty = excitation_penalty(gates) if gates else magnitude.new_zeros(())
         return self.refine(x, magnitude), penalty
 
-    def _lips(self, visual: list[Tensor], is_visible: Tensor) -> list[Tensor]:
+    def _over_time(
+        self, x: Tensor, evidence: Tensor | None, lips: Lips, state: FusionState
+    ) -> Tensor:
+        """The bottleneck: `[B, C4, V, M/16]` to the same."""
+        n_bands = self.config.n_mels // 16
+        x = self.into(rearrange(x, "b c v m -> b (c m) v", m=n_bands))  # [B, D, V]
+        if evidence is not None:
+            x = x + evidence
+        x = self._transfer(1, x, lips, state)
+        if self.config.fusion == "concat":
+            x = self.concat(torch.cat([x, *lips.streams], 1))
+        x = self._thinned(x)
+        for index, block in enumerate(self.blocks):
+            if index == len(self.blocks) // 2:
+                x = self._transfer(2, x, lips, state)
+            x = block(x)
+        if self.more_blocks:
+            x = self._transfer(3, x, lips, state)
+        for block in self.more_blocks:
+            x = block(x)
+        deep: Tensor = rearrange(self.out_of(x), "b (c m) v -> b c v m", m=n_bands)
+        return deep
+
+    def _lips(self, visual: list[Tensor], is_visible: Tensor) -> Lips:
         if not self.sees:
-            return []
+            return Lips([])
+        embedding = None
         if self.config.n_lip_embedding:
             embedding = F.normalize(self.lip_head(torch.cat(visual, 2)), dim=2)
             visual = [*visual[:-1], torch.cat([visual[-1], embedding], 2)]
@@ -218,7 +301,7 @@ class AvseNet(nn.Module):
             if self.config.scales_lips:
                 y = _evened(y, norm, _power(moving, is_visible))
             lips.append(self._thinned(block(torch.where(shown, y, hidden[:, None]))))
-        return lips
+        return Lips(lips, embedding)
 
     def _moving(self, x: Tensor, is_visible: Tensor) -> Tensor:
         """`[B, V, C]` without what stays: whose mouth it is, and how it was filmed."""
@@ -231,10 +314,10 @@ class AvseNet(nn.Module):
     def _thinned(self, x: Tensor) -> Tensor:
         return F.dropout1d(x, self.config.dropout, self.training)
 
-    def _transfer(self, index: int, x: Tensor, lips: list[Tensor], state: FusionState) -> Tensor:
+    def _transfer(self, index: int, x: Tensor, lips: Lips, state: FusionState) -> Tensor:
         if self.config.fusion in ("concat", "audio_only"):
             return x
-        streams = [x, lips[index]]
+        streams = [x, lips.streams[min(index, len(lips.streams) - 1)]]
         if self.config.fusion != "mmtm":
             fused: Tensor = self.fusion(state, index, streams)[0]
             return fused

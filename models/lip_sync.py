@@ -43,7 +43,7 @@ class LipSync(nn.Module):
         self.visual = VisualTower(config.visual)
         n_features = sum(self.visual.feature_channels)
         self.visual_head = TemporalHead(n_features, config.n_embedding)
-        self.audio = _SoundTower(config)
+        self.audio = SoundTower(config)
         self.audio_head = TemporalHead(self.audio.n_features, config.n_embedding)
         self.log_temperature = nn.Parameter(torch.tensor(2.7))
 
@@ -74,10 +74,11 @@ class LipSync(nn.Module):
         return F.normalize(self.audio_head(self.audio(log_mel)), dim=2)
 
 
-class _SoundTower(nn.Module):
+class SoundTower(nn.Module):
     """Log-mel `[B, 4V, M]` to features `[B, V, C]`: 2D convolutions, two of them halve time."""
 
     def __init__(self, config: LipSyncConfig) -> None:
+        """Build the sound's tower."""
         super().__init__()
         w = config.audio_widths
         self.n_features = 2 * w[3]
@@ -96,6 +97,7 @@ class _SoundTower(nn.Module):
         )
 
     def forward(self, log_mel: Tensor) -> Tensor:
+        """Features, see the class."""
         x = self.level(rearrange(log_mel, "b t m -> b m t"))
         x = self.layers(rearrange(x, "b m t -> b 1 m t").contiguous())
         x = self.mix(rearrange(x, "b c m v -> b (c m) v"))

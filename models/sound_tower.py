@@ -24,12 +24,19 @@ class SoundEncoder(nn.Module):
             for n_in, n_out, stride in zip(inputs, widths, STRIDES, strict=True)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Deepest features, and those of every layer for the decoder (first layer first)."""
+    def forward(self, x: Tensor, hint: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Deepest features, and those of every layer for the decoder (first layer first).
+
+        A hint `[B, C1, T, M/2]` is added to what the first convolution finds.
+        """
         x = self.level(x)
-        skips = []
+        skips: list[Tensor] = []
         for layer in self.layers:
-            x = layer(x)
+            assert isinstance(layer, nn.Sequential)
+            x = layer[0](x)
+            if hint is not None and not skips:
+                x = x + hint
+            x = layer[1:](x)
             skips.append(x)
         return x, skips
 
@@ -60,8 +67,12 @@ class SoundDecoder(nn.Module):
 class TimeBlock(nn.Module):
     """Residual dilated convolution over time, `[B, C, V]` to the same."""
 
-    def __init__(self, n_channels: int, dilation: int) -> None:
-        """Two convolutions of three steps, the first dilated."""
+    def __init__(self, n_channels: int, dilation: int, *, starts_open: bool = False) -> None:
+        """Two convolutions of three steps, the first dilated.
+
+        With `starts_open` a fresh block changes nothing in what is not negative, so that it can be
+        put into a trained network.
+        """
         super().__init__()
         self.conv1 = nn.Conv1d(
             n_channels, n_channels, 3, padding=dilation, dilation=dilation, bias=False
@@ -69,6 +80,8 @@ class TimeBlock(nn.Module):
         self.norm1 = nn.BatchNorm1d(n_channels)
         self.conv2 = nn.Conv1d(n_channels, n_channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm1d(n_channels)
+        if starts_open:
+            nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add what the neighbours in time say."""

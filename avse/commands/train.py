@@ -58,7 +58,8 @@ def train_enhancer(
             "--stage",
             "--stages",
             metavar="NAME",
-            help="crops, lips, features, enhancer or polish; repeatable; default: all.",
+            help="crops, lips, lips-in-time, features, enhancer or polish; repeatable; "
+            "default: all.",
         ),
     ] = None,
     config: RecipeFile = None,

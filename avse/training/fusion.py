@@ -26,6 +26,8 @@ from models.lip_sync import LipSync
 from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
 
+ADDED = ("more_blocks.", "transfers.3.", "agreement.", "hint.", "evidence.")
+"""What can be put into a trained network, in which it changes nothing until it has learned."""
 JOINS = ("transfers.", "concat.", "fusion.")
 
 
@@ -42,6 +44,10 @@ class FusionConfig:
         weight_decay: Of AdamW.
         si_sdr_weight: Weight of the waveform term, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
+        first_time_share: Steps in which a network that listens again learns the first time; in the
+            others it is told what the averaged network finds.
+        swapped_share: Windows in which it is told the opposite: only how both halves agree with the
+            lips tells which is the voice.
         voices_grow_steps: Steps between one more interferer and the next.
         ema_decay: Of the averaged weights that are validated and shipped.
         seed: For weights, mixtures and augmentation.
@@ -63,6 +69,8 @@ class FusionConfig:
     weight_decay: float = 0.01
     si_sdr_weight: float = 0.006
     perceptual_weight: float = 0.0
+    first_time_share: float = 0.25
+    swapped_share: float = 0.2
     voices_grow_steps: int = 500
     ema_decay: float = 0.998
     seed: int = 1
@@ -125,9 +133,24 @@ class FusionTrainer(Learner[AvseNet]):
             module.eval()  # their statistics stay those of the contrastive stage
         self.set_rate(self.config.learning_rate * cosine_rate(self.step, self.config.n_steps))
         batch = batch.to(self.compute.device)
-        loss, figures = enhancement_loss(self.net, batch, self.config, self.compute)
+        loss, figures = enhancement_loss(
+            self.net, batch, self.config, self.compute, self.first_time(batch)
+        )
         self.update(loss, self.config.ema_decay)
         return figures
+
+    def first_time(self, batch: Batch) -> Tensor | None:
+        """What the averaged network finds the first time; None where the first time is learned."""
+        config = self.config
+        rng = np.random.default_rng((config.seed, self.step, 1))
+        if not config.model.listens_again or rng.random() < config.first_time_share:
+            return None
+        with torch.no_grad(), self.compute.autocast():
+            magnitude = stft(batch.noisy).abs()
+            sees = (_visual(self.ema, batch), batch.is_visible)
+            guess = self.ema.mask_and_penalty(log_mel(magnitude), magnitude, *sees)[0].float()
+        is_swapped = torch.from_numpy(rng.random(len(guess)) < config.swapped_share)
+        return torch.where(is_swapped.to(guess.device)[:, None, None], 1 - guess, guess)
 
     def _keep(self, valid: ValidationSet | None) -> None:
         config, last = self.config, self.step == self.config.n_steps
@@ -153,7 +176,7 @@ class FusionTrainer(Learner[AvseNet]):
         """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
 
         Args:
-            state: The earlier weights.
+            state: The earlier weights; parts that they lack begin anew and change nothing at first.
             joins_anew: Take the towers alone; what joins lips and sound keeps its fresh weights.
 
         Raises:
@@ -165,21 +188,30 @@ class FusionTrainer(Learner[AvseNet]):
             own = self.net.state_dict()
             towers = {k: v for k, v in state.items() if k in own and not k.startswith(JOINS)}
             state = own | towers
+        fresh = {k: v for k, v in self.net.state_dict().items() if k.startswith(ADDED)}
+        state = fresh | state
         self.net.load_state_dict(state)
         self.ema.load_state_dict(state)
 
 
 def enhancement_loss(
-    net: AvseNet, batch: Batch, config: FusionConfig, compute: Compute = CPU
+    net: AvseNet,
+    batch: Batch,
+    config: FusionConfig,
+    compute: Compute = CPU,
+    guess: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compressed L1 on magnitudes, SI-SDR, what the ear minds, and the excitation penalty."""
+    """Compressed L1 on magnitudes, SI-SDR, what the ear minds, and the excitation penalty.
+
+    With a `guess` `[B, T, F]` the network listens for the second time.
+    """
     stft_config = StftConfig()
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
     magnitude = noisy.abs()
     loudness = log_mel(magnitude, stft_config)
     with compute.autocast():
         visual = _visual(net, batch)
-        mask, penalty = net.mask_and_penalty(loudness, magnitude, visual, batch.is_visible)
+        mask, penalty = net.mask_and_penalty(loudness, magnitude, visual, batch.is_visible, guess)
     mask = mask.float()
     compressed = compressed_l1(mask * magnitude, clean.abs())
     enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
@@ -211,15 +243,16 @@ def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
 
 
 def lip_modules(net: AvseNet) -> list[nn.Module]:
-    """What the contrastive stage trained: tower and head; nothing for the audio-only network."""
+    """What the contrastive stage trained: towers and heads; nothing for the audio-only network."""
     if not net.sees:
         return []
-    return [net.visual, net.lip_head] if net.config.n_lip_embedding else [net.visual]
+    modules = [net.visual, net.lip_head] if net.config.n_lip_embedding else [net.visual]
+    heard = [net.agreement.tower, net.agreement.head] if net.config.listens_again else []
+    return [*modules, *heard]
 
 
 def load_lips(net: AvseNet, lip_sync: LipSync) -> None:
-    """Put the trained lip tower and its head into the network, strictly."""
-    for module, trained in zip(
-        lip_modules(net), (lip_sync.visual, lip_sync.visual_head), strict=False
-    ):
+    """Put the trained towers and their heads into the network, strictly."""
+    towers = (lip_sync.visual, lip_sync.visual_head, lip_sync.audio, lip_sync.audio_head)
+    for module, trained in zip(lip_modules(net), towers, strict=False):
         module.load_state_dict(trained.state_dict(), strict=True)

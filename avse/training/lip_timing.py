@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures, features_between
 from avse.training.lip_predictor import LipGuess, train_lip_predictor
 from avse.training.sounds import level
+from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
 from preprocessing.types import Progress
 
 FAR_FRAMES = 4
@@ -45,6 +47,18 @@ def lips_in_time(
     """
     if not n_rounds:
         return lips
+    return moved(lips, delays_of(kept, clips, lips, n_rounds, n_steps, progress))
+
+
+def delays_of(
+    kept: Path,
+    clips: Sequence[CachedClip],
+    lips: LipFeatures,
+    n_rounds: int,
+    n_steps: int,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """Frames `[clips]` by which lips come late, found in rounds as `lips_in_time` tells."""
     if not kept.is_file():
         delays = np.zeros(len(clips), np.float32)
         for _ in range(n_rounds):
@@ -54,7 +68,8 @@ def lips_in_time(
         partial = kept.with_suffix(".partial.npy")
         np.save(partial, delays)
         partial.replace(kept)
-    return moved(lips, np.load(kept))
+    found: NDArray[np.float32] = np.load(kept)
+    return found
 
 
 def lip_delays(
@@ -100,6 +115,18 @@ def best_lag(curve: NDArray[np.float32]) -> tuple[float, float]:
         bend = before - 2 * top + after
         part = 0.5 * (before - after) / bend if bend < 0 else 0.0
     return peak - FAR_FRAMES + part, float(curve[peak])
+
+
+def in_time(clip: CachedClip, delay: float) -> CachedClip:
+    """The clip with its lips earlier by `delay` frames: the sound is cut where it begins later."""
+    n_dropped = max(0, ceil(delay))
+    start = round((n_dropped - delay) * SAMPLES_PER_VIDEO_FRAME)
+    return replace(
+        clip,
+        crops=clip.crops[n_dropped:],
+        is_visible=clip.is_visible[n_dropped:],
+        samples=clip.samples[start:],
+    )
 
 
 def moved(lips: LipFeatures, delays: NDArray[np.float32]) -> LipFeatures:

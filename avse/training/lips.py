@@ -37,6 +37,7 @@ class LipsConfig:
         big_speaker_share: Share of the batch for the speaker with the most clips.
         learning_rate: Peak of the one-cycle schedule.
         noise_share: Share of windows whose sound is disturbed by another one of the batch.
+        noise_db: How far the other one lies below.
         room_share: Share of windows whose sound is put in a made-up room.
         tempo: Windows play this much faster or slower at most, lips and sound alike.
         augmentation: Of the crops.
@@ -54,12 +55,21 @@ class LipsConfig:
     big_speaker_share: float = 0.25
     learning_rate: float = 1.5e-3
     noise_share: float = 0.4
+    noise_db: tuple[float, float] = (0.0, 20.0)
     room_share: float = 0.15
     tempo: float = 0.12
     augmentation: CropAugmentation = field(default_factory=CropAugmentation)
     seed: int = 1
     log_every: int = 20
     save_every: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LipsStart:
+    """Where a training computes, and the towers that a fresh one begins with (and their shape)."""
+
+    compute: Compute = CPU
+    towers: LipSync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +86,16 @@ def train_lips(
     run: RunFolder,
     config: LipsConfig,
     progress: Progress = no_progress,
-    compute: Compute = CPU,
+    start: LipsStart = LipsStart(),
 ) -> LipSync:
     """Train (or go on training) the two towers; the run folder keeps log and checkpoint."""
     run.describe(config, config.seed)
     torch.manual_seed(config.seed)
-    model = LipSync(with_pixel_statistics(config.model, clips)).to(compute.device)
+    compute, towers = start.compute, start.towers
+    shape = towers.config if towers else with_pixel_statistics(config.model, clips)
+    model = LipSync(shape).to(compute.device)
+    if towers:
+        model.load_state_dict(towers.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, config.n_steps, pct_start=0.15
@@ -203,7 +217,7 @@ def _step(
     model.train()
     pairs = [varied(window, config, rng) for window in windows]
     pictures = torch.from_numpy(np.stack([crops for crops, _ in pairs])).to(compute.device)
-    sounds = _disturbed(np.stack([sound for _, sound in pairs]), config.noise_share, rng)
+    sounds = _disturbed(np.stack([sound for _, sound in pairs]), config, rng)
     loudness = sound_features(torch.from_numpy(sounds).to(compute.device))
     with compute.autocast():
         seen, heard = model.embed_video(pictures), model.embed_audio(loudness)
@@ -221,12 +235,12 @@ def contrast(seen: Tensor, heard: Tensor, log_temperature: Tensor) -> tuple[Tens
 
 
 def _disturbed(
-    sounds: NDArray[np.float32], share: float, rng: np.random.Generator
+    sounds: NDArray[np.float32], config: LipsConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Add another window's sound, 0 to 20 dB below, to a share of the windows."""
+    """Add another window's sound, at a level of its own, to a share of the windows."""
     other = sounds[rng.permutation(len(sounds))]
-    gain = 10 ** (-rng.uniform(0, 20, (len(sounds), 1)) / 20)
-    gain *= rng.random((len(sounds), 1)) < share
+    gain = 10 ** (-rng.uniform(*config.noise_db, (len(sounds), 1)) / 20)
+    gain *= rng.random((len(sounds), 1)) < config.noise_share
     own = np.sqrt(np.mean(sounds**2, 1, keepdims=True) + 1e-9)
     foreign = np.sqrt(np.mean(other**2, 1, keepdims=True) + 1e-9)
     mixed: NDArray[np.float32] = (sounds + other * gain * own / foreign).astype(np.float32)

@@ -15,8 +15,8 @@ from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, load_lips
 from avse.training.lip_predictor import guess_faceless_lips
-from avse.training.lip_timing import lips_in_time
-from avse.training.lips import LipsConfig, match_figures, train_lips
+from avse.training.lip_timing import delays_of, in_time, lips_in_time
+from avse.training.lips import LipsConfig, LipsStart, match_figures, train_lips
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
 from avse.training.mixtures import MixtureMaker
 from avse.training.run_folder import RunFolder, code_version
@@ -35,12 +35,13 @@ SYSTEMS: dict[str, dict[str, str]] = {
     "avse-concat": {"fusion": "concat"},
     "avse-audio": {"fusion": "audio_only"},
 }
-STAGES = ("crops", "lips", "features", "enhancer", "polish")
-DEFAULT_STAGES = STAGES[:4]
+STAGES = ("crops", "lips", "lips-in-time", "features", "enhancer", "polish")
+DEFAULT_STAGES = STAGES[:5]
 
 POLISH = FusionConfig(
     n_steps=300, batch_size=8, learning_rate=1e-4, tower_rate=0.2, validate_every=100
 )
+LIPS_IN_TIME = LipsConfig(n_steps=600, learning_rate=8e-4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class RecipeConfig:
 
     Attributes:
         lips: Stage (b).
+        lips_in_time: Its second half, on clips whose lips were put in time; the shape is that of
+            the first.
         fusion: Stage (c); its model's fusion and squeeze come from `SYSTEMS`.
         n_feature_variants: Crop and flip variants whose features are cached.
         n_predictor_steps: Steps of the net that guesses lips from sound, for voices without faces.
@@ -67,6 +70,7 @@ class RecipeConfig:
     """
 
     lips: LipsConfig = field(default_factory=LipsConfig)
+    lips_in_time: LipsConfig = field(default_factory=lambda: LIPS_IN_TIME)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     n_feature_variants: int = 2
     n_predictor_steps: int = 1200
@@ -133,6 +137,8 @@ def train_avse(
     specs = []
     if "lips" in stages:
         specs.append(lips_stage(clips, valid, folders, config, progress))
+    if "lips-in-time" in stages:
+        specs.append(lips_in_time_stage(clips, valid, folders, config, progress))
     if set(stages) & {"features", "enhancer", "polish"}:
         source = enhancer_material(folders, clips, valid, config, progress)
         for name in systems:
@@ -171,10 +177,44 @@ def lips_stage(
     """Stage (b): the `lip-sync` bundle."""
     run = RunFolder(folders.work / "lips")
     strangers = [c for c in valid if c.entry.split == "valid"]
-    model = train_lips(clips, strangers, run, config.lips, progress, config.compute)
-    scores = match_figures(model, strangers, config.lips.n_frames)
+    model = train_lips(clips, strangers, run, config.lips, progress, LipsStart(config.compute))
+    return _export_lips(model, strangers, folders, config, config.lips)
+
+
+def lips_in_time_stage(
+    clips: Sequence[CachedClip],
+    valid: Sequence[CachedClip],
+    folders: Folders,
+    config: RecipeConfig,
+    progress: Progress,
+) -> BundleSpec:
+    """Stage (b), second half: every clip's lips are put in time, and the towers go on learning."""
+    run = RunFolder(folders.work / "lips-in-time")
+    first = open_lips(folders.work, config, stages=("lips",)).to(config.compute.device)
+    lips = lip_features(
+        clips, first.visual, run.path / "lip_features.npz", n_variants=1, progress=progress
+    )
+    rounds, steps = max(1, config.n_timing_rounds), config.n_predictor_steps
+    delays = delays_of(run.path / "lip_delays.npy", clips, lips, rounds, steps, progress)
+    mended = [in_time(clip, float(d)) for clip, d in zip(clips, delays, strict=True)]
+    strangers = [c for c in valid if c.entry.split == "valid"]
+    settings = config.lips_in_time
+    start = LipsStart(config.compute, first.cpu())
+    model = train_lips(mended, strangers, run, settings, progress, start)
+    return _export_lips(model, strangers, folders, config, settings)
+
+
+def _export_lips(
+    model: LipSync,
+    strangers: Sequence[CachedClip],
+    folders: Folders,
+    config: RecipeConfig,
+    trained: LipsConfig,
+) -> BundleSpec:
+    scores = match_figures(model, strangers, trained.n_frames)
     settings = {"stft": asdict(StftConfig()), "level_rms": 0.05}
-    card = _card("avse train lips", config, config.lips.seed, {"valid": scores})
+    card = _card("avse train avse --stage lips --stage lips-in-time", config, trained.seed, {})
+    card["scores"] = {"valid": scores}
     spec = BundleSpec("lip-sync", "lip_sync", "lip_sync", asdict(model.config), settings, card)
     return save_bundle(folders.bundles / "lip-sync", spec, model)
 
@@ -230,18 +270,21 @@ def enhancer_material(
     return EnhancerMaterial(clips, model, lips, pool, noises, faceless, checks)
 
 
-def open_lips(work_dir: Path, config: RecipeConfig) -> LipSync:
-    """The towers of stage (b), from its checkpoint or from the bundle to start from.
+def open_lips(
+    work_dir: Path, config: RecipeConfig, stages: Sequence[str] = ("lips-in-time", "lips")
+) -> LipSync:
+    """The towers of stage (b), from its last checkpoint or from the bundle to start from.
 
     Raises:
         FileNotFoundError: Stage (b) has not run in this work folder.
     """
-    run = RunFolder(work_dir / "lips")
-    state = run.load()
+    folders = (work_dir / name for name in stages)
+    states = (RunFolder(folder).load() for folder in folders if folder.is_dir())
+    state = next((state for state in states if state is not None), None)
     if state is None and config.start_from:
         return cast("LipSync", open_bundle(Path(config.start_from) / "lip-sync")[1])
     if state is None:
-        raise FileNotFoundError(f"{run.path}: expected the checkpoint of stage lips, found none")
+        raise FileNotFoundError(f"{work_dir}: expected the checkpoint of stage lips, found none")
     visual = replace(config.lips.model.visual, **state["pixels"])
     model = LipSync(replace(config.lips.model, visual=visual))
     model.load_state_dict(state["model"], strict=True)
@@ -297,6 +340,9 @@ def fusion_config(name: str, lip_sync: LipSync, config: RecipeConfig) -> FusionC
     settings: dict[str, Any] = {**SYSTEMS[name], "visual": lip_sync.config.visual}
     if model.n_lip_embedding:
         settings["n_lip_embedding"] = lip_sync.config.n_embedding
+        settings["audio_widths"] = lip_sync.config.audio_widths
+    if settings["fusion"] == "audio_only":
+        settings["listens_again"] = False
     fusion = replace(config.fusion, model=replace(model, **settings))
     if settings["fusion"] != "audio_only":
         return fusion

@@ -39,6 +39,7 @@ LIPS = LipSyncConfig(
 MODEL = AvseConfig(visual=LIPS.visual, encoder_widths=(4, 6, 8, 10), n_bottleneck=12)
 CONFIG = RecipeConfig(
     lips=LipsConfig(LIPS, n_steps=2, n_people=2, n_clips=2),
+    lips_in_time=LipsConfig(n_steps=2, n_people=2, n_clips=2),
     fusion=FusionConfig(MODEL, n_steps=2, batch_size=3, validate_every=2, snapshot_steps=(1,)),
     n_feature_variants=2,
     n_threads=1,
@@ -103,6 +104,43 @@ def test_the_enhancer_s_tower_is_the_lip_tower(data_dir: Path) -> None:
     crops = torch.randint(0, 256, (1, 4, 112, 112), dtype=torch.uint8)
     for ours, theirs in zip(net.encode_visual(crops), lips.visual(crops), strict=True):  # type: ignore[operator]
         assert torch.equal(ours, theirs)
+
+
+def test_towers_go_on_with_lips_in_time_and_the_enhancer_listens_again(data_dir: Path) -> None:
+    bundles = data_dir / "bundles"
+    folders = Folders(data_dir, data_dir, bundles)
+    again = replace(MODEL, listens_again=True, more_dilations=(2,))
+    fusion = replace(CONFIG.fusion, model=again, first_time_share=0.0)
+    config = replace(CONFIG, fusion=fusion)
+    train_avse(folders, config=config, stages=("lips",))
+    before = open_bundle(bundles / "lip-sync")[1].state_dict()
+    stages = ("lips-in-time", "enhancer")
+    systems = ("avse-mmtm", "avse-audio")
+    specs = train_avse(folders, config=config, systems=systems, stages=stages)
+    assert [spec.name for spec in specs] == ["lip-sync", *systems]
+    assert (data_dir / "lips-in-time" / "lip_delays.npy").is_file()
+    lips = open_bundle(bundles / "lip-sync")[1].state_dict()
+    assert any(not torch.equal(before[name], lips[name]) for name in lips)
+    net = open_bundle(bundles / "avse-mmtm")[1].state_dict()
+    for theirs, ours in (("visual.", "visual."), ("audio.", "agreement.tower.")):
+        for name in (n for n in lips if n.startswith(theirs)):
+            assert torch.equal(net[ours + name.removeprefix(theirs)], lips[name])
+
+
+def test_the_second_time_may_be_told_the_opposite(clips: list[CachedClip], tmp_path: Path) -> None:
+    mixtures = maker(clips, tmp_path, MixConfig(n_frames=8))
+    batch = mixtures.batch(2, 1, np.random.default_rng(0))
+    model = replace(MODEL, listens_again=True)
+    guesses = []
+    for name, swapped_share in (("told", 0.0), ("misled", 1.0)):
+        config = FusionConfig(model, n_steps=2, first_time_share=0.0, swapped_share=swapped_share)
+        guesses.append(FusionTrainer(config, RunFolder(tmp_path / name)).first_time(batch))
+    told, misled = guesses
+    assert told is not None
+    assert misled is not None
+    torch.testing.assert_close(told, 1 - misled)
+    config = FusionConfig(model, n_steps=2, first_time_share=1.0)
+    assert FusionTrainer(config, RunFolder(tmp_path / "first")).first_time(batch) is None
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

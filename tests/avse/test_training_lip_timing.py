@@ -11,7 +11,7 @@ from avse.training import lip_timing
 from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures, features_between
 from avse.training.lip_predictor import LipGuess
-from avse.training.lip_timing import agreement, best_lag, lip_delays, lips_in_time, moved
+from avse.training.lip_timing import agreement, best_lag, in_time, lip_delays, lips_in_time, moved
 from avse.training.manifest import ClipEntry
 from preprocessing.types import no_progress
 
@@ -58,6 +58,17 @@ def test_delays_are_found_to_part_of_a_frame_and_mended() -> None:
         found = mended.of(index, 1)[inside].astype(np.float32)
         error = np.abs(found - true_lips(index)[inside]).mean()
         assert error < 0.4 * np.abs(true_lips(index)).mean()
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+def test_a_clip_in_time_has_each_picture_beside_its_sound(delay: float) -> None:
+    entry = ClipEntry("a.mp4", "p", "train", "made")
+    crops = np.arange(N_FRAMES, dtype=np.uint8)[:, None, None]
+    samples = np.arange(N_FRAMES * 640, dtype=np.float32)
+    mended = in_time(CachedClip(entry, crops, np.ones(N_FRAMES, np.bool_), samples), delay)
+    assert len(mended.crops) == len(mended.is_visible) >= N_FRAMES - 2
+    sound_s, picture_s = mended.samples[0] / 640, float(mended.crops[0, 0, 0])
+    assert picture_s - sound_s == pytest.approx(delay, abs=1e-3)
 
 
 def test_lips_that_agree_with_nothing_stay() -> None:

@@ -60,6 +60,47 @@ def test_mask_shape_range_and_gradients(fusion: str, squeeze: str) -> None:
     assert unused == []
 
 
+AGAIN = {
+    "listens_again": True,
+    "more_dilations": (2, 1),
+    "n_lip_embedding": 6,
+    "audio_widths": (4, 6, 8, 10),
+}
+
+
+def test_what_is_put_into_a_trained_network_changes_nothing_at_first() -> None:
+    torch.manual_seed(0)
+    config = AvseConfig("mmtm", "frame", TINY, encoder_widths=(4, 6, 8, 10), n_bottleneck=12)
+    plain = AvseNet(replace(config, n_lip_embedding=6)).eval()
+    again = AvseNet(replace(config, **AGAIN)).eval()  # type: ignore[arg-type]
+    missing, unexpected = again.load_state_dict(plain.state_dict(), strict=False)
+    parts = ("more_blocks.", "transfers.3.", "agreement.", "hint.", "evidence.")
+    assert all(name.startswith(parts) for name in missing)
+    assert unexpected == []
+    log_mel, magnitude, crops, is_visible = batch()
+    mask = again(log_mel, magnitude, crops, is_visible)
+    torch.testing.assert_close(mask, plain(log_mel, magnitude, crops, is_visible))
+
+
+def test_the_second_time_uses_what_the_first_found() -> None:
+    net = tiny("mmtm", **AGAIN).train()
+    log_mel, magnitude, crops, is_visible = batch()
+    is_visible[0, :4] = False
+    visual = net.encode_visual(crops)
+    first, _ = net.mask_and_penalty(log_mel, magnitude, visual, is_visible)
+    mask, penalty = net.mask_and_penalty(log_mel, magnitude, visual, is_visible, first)
+    assert (mask != first).float().mean() > 0.9
+    ((mask * torch.randn(mask.shape)).sum() + penalty).backward()
+    unused = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert all(name.startswith("agreement.") for name in unused)
+
+
+def test_a_second_time_needs_lips_and_their_embedding() -> None:
+    for settings in ({"fusion": "audio_only"}, {"n_lip_embedding": 0}):
+        with pytest.raises(ValueError, match="listens_again: expected lips and their embedding"):
+            AvseConfig(listens_again=True, **settings)  # type: ignore[arg-type]
+
+
 def test_published_names_of_the_transfer_modules() -> None:
     net = tiny("mmtm")
     keys = {key for key in net.state_dict() if key.startswith(("transfers.", "fusion."))}

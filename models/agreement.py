@@ -1,0 +1,79 @@
+"""Whether what a mask keeps, or what it takes away, moves with the lips."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.lip_sync import LipSyncConfig, SoundTower, TemporalHead
+from models.mel_bands import bins_to_mel
+
+LAGS = (-2, -1, 0, 1, 2)
+"""Pictures by which the lips may come late, or early."""
+LOG_FLOOR = 1e-4
+
+
+class Agreement(nn.Module):
+    """Compares lips with both halves of a mixture, as a first mask parts it.
+
+    Over a second or so the contrastive towers tell which of two clean voices moves the lips in
+    nearly every clip, while a mask that was made from lips and mixture in one go at times follows
+    the other voice throughout. The towers here are those of `LipSync` and stay as they are.
+
+    Reference:
+        Chung and Zisserman, Out of time, 2016, for the comparison.
+    """
+
+    def __init__(self, config: LipSyncConfig, n_bins: int, sample_rate_hz: int) -> None:
+        """Build the sound's half of the towers; the lips' half is the caller's.
+
+        Args:
+            config: The shape of the towers.
+            n_bins: STFT bins of magnitudes.
+            sample_rate_hz: Rate the bins belong to.
+        """
+        super().__init__()
+        self.tower = SoundTower(config)
+        self.head = TemporalHead(self.tower.n_features, config.n_embedding)
+        bands = bins_to_mel(config.n_mels, n_bins, sample_rate_hz)
+        self.register_buffer("bands", bands, persistent=False)
+        self.bands: Tensor
+        self.n_evidence = 2 * (config.n_embedding + len(LAGS))
+
+    @torch.no_grad()
+    def forward(
+        self, mask: Tensor, magnitude: Tensor, lips: Tensor, is_visible: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Both halves as they sound, and how each agrees with the lips.
+
+        Args:
+            mask: `[B, T, F]` in 0..1.
+            magnitude: `[B, T, F]` linear, of the mixture at the level the networks know.
+            lips: `[B, V, D]` embeddings of unit length.
+            is_visible: `[B, V]` bool; without lips there is no evidence.
+
+        Returns:
+            Log-mel `[B, 2, T, M]`, at about -1 to 1, and evidence `[B, n_evidence, V]`: for each
+            half the products of both embeddings, and their sums at several lags. Nothing is learned
+            through it.
+        """
+        halves = torch.stack([mask * magnitude, (1 - mask) * magnitude], 1)  # [B, 2, T, F]
+        sounds = torch.log(halves @ self.bands + LOG_FLOOR) / 4 + 1  # [B, 2, T, M]
+        level = magnitude.square().sum((1, 2)).clamp_min(1e-8)[:, None]
+        power = halves.square().sum((2, 3)).clamp_min(1e-8)
+        # a half that is all but silent is not blown up
+        gain = (level / power).clamp(max=1e3).sqrt()[..., None, None]
+        loud = torch.log((halves * gain) @ self.bands + LOG_FLOOR)
+        heard = F.normalize(self.head(self.tower(rearrange(loud, "b h t m -> (b h) t m"))), dim=2)
+        heard = rearrange(heard, "(b h) v d -> b h v d", h=2)
+        shown = lips * is_visible.unsqueeze(2)
+        products = heard * shown.unsqueeze(1)  # [B, 2, V, D]
+        n_frames, most = lips.shape[1], max(LAGS)
+        late = F.pad(heard, (0, 0, most, most))
+        cosines = [
+            (late[:, :, most - lag : most - lag + n_frames] * shown.unsqueeze(1)).sum(3)
+            for lag in LAGS
+        ]
+        scale = lips.shape[2] ** 0.5
+        evidence = torch.cat([products * scale, torch.stack(cosines, 3)], 3)
+        return sounds, rearrange(evidence, "b h v c -> b (h c) v")
