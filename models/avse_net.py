@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.agreement import Agreement
+from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
+from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
-from models.mel_bands import mel_to_bins
 from models.mmtm import MMTM, MmtmConfig, Squeeze, excitation_penalty
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower, VisualTowerConfig
@@ -19,8 +20,6 @@ from models.visual_tower import VisualTower, VisualTowerConfig
 Fusion = Literal[
     "mmtm", "mmtm-code", "conv-gate", "conv-sum", "msaf", "concat", "audio_only"
 ]  # fmt: skip
-
-LEAST_SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,8 @@ class AvseNet(nn.Module):
         )
         self.out_of = nn.Conv1d(config.n_bottleneck, n_flat, 1)
         self.decoder = SoundDecoder(config.encoder_widths)
-        self.refine = _BinRefiner(config)
+        n_last = config.encoder_widths[0] // 2
+        self.refine = BinRefiner(config.n_mels, config.n_bins, config.sample_rate_hz, n_last)
         if config.fusion != "audio_only":
             self._build_visual(config)
         if config.listens_again:
@@ -299,7 +299,7 @@ class AvseNet(nn.Module):
             moving = self._moving(x, is_visible)
             y = norm(rearrange(moving, "b v c -> b c v"))
             if self.config.scales_lips:
-                y = _evened(y, norm, _power(moving, is_visible))
+                y = evened(y, norm, power(moving, is_visible))
             lips.append(self._thinned(block(torch.where(shown, y, hidden[:, None]))))
         return Lips(lips, embedding)
 
@@ -308,8 +308,8 @@ class AvseNet(nn.Module):
         if not self.config.centres_lips:
             return x
         if not self.config.centre_frames:
-            return _centred(x, is_visible)
-        return _centred_around(x, is_visible, self.config.centre_frames)
+            return centred(x, is_visible)
+        return centred_around(x, is_visible, self.config.centre_frames)
 
     def _thinned(self, x: Tensor) -> Tensor:
         return F.dropout1d(x, self.config.dropout, self.training)
@@ -335,80 +335,3 @@ def _one_sided(config: AvseConfig) -> dict[str, Any]:
         return {}
     settings: dict[str, Any] = {"is_gated": (True, False)}
     return settings | ({"squeeze": config.squeeze} if config.fusion == "mmtm-code" else {})
-
-
-def _centred(x: Tensor, is_visible: Tensor) -> Tensor:
-    """`[B, V, C]` less its mean over the visible frames."""
-    shown = is_visible.unsqueeze(2).to(x.dtype)
-    return x - (x * shown).sum(1, keepdim=True) / shown.sum(1, keepdim=True).clamp(min=1)
-
-
-def _centred_around(x: Tensor, is_visible: Tensor, n_frames: int) -> Tensor:
-    """`[B, V, C]` less its mean over the visible ones of the `n_frames` pictures around each."""
-    shown = rearrange(is_visible, "b v -> b 1 v").to(x.dtype)
-    parts = torch.cat([rearrange(x, "b v c -> b c v") * shown, shown], 1)
-    around = F.avg_pool1d(parts, n_frames, 1, n_frames // 2)  # sums, but for one factor in both
-    mean = around[:, :-1] / around[:, -1:].clamp_min(0.5 / n_frames)
-    return x - rearrange(mean, "b c v -> b v c")
-
-
-def _power(x: Tensor, is_visible: Tensor) -> Tensor:
-    """Mean square `[B, C]` of `[B, V, C]` over the visible frames."""
-    shown = is_visible.unsqueeze(2).to(x.dtype)
-    return (x.square() * shown).sum(1) / shown.sum(1).clamp(min=1)
-
-
-def _evened(y: Tensor, norm: nn.Module, power: Tensor) -> Tensor:
-    """Normed features `[B, C, V]`, scaled as if their power were the training clips' mean.
-
-    A tenth of that mean is added to both, so that the tremble of a still mouth stays small.
-    """
-    assert isinstance(norm, nn.BatchNorm1d)
-    assert norm.running_var is not None
-    share = power / (norm.running_var + norm.eps)  # [B, C]
-    gain = ((1 + LEAST_SPREAD) / (share + LEAST_SPREAD)).sqrt().unsqueeze(2)
-    centre = norm.bias[:, None]
-    return centre + (y - centre) * gain
-
-
-class _BinRefiner(nn.Module):
-    """Decoder features `[B, C, T, M]` and the magnitude `[B, T, F]` to the mask `[B, T, F]`.
-
-    Four neighbouring bins are folded into channels, so that the convolutions stay small.
-    """
-
-    FOLD = 4
-
-    def __init__(self, config: AvseConfig) -> None:
-        super().__init__()
-        n_bins = -(-config.n_bins // self.FOLD) * self.FOLD
-        spread = mel_to_bins(config.n_mels, config.n_bins, config.sample_rate_hz)
-        spread = F.pad(spread, (0, n_bins - config.n_bins))
-        grouped = rearrange(spread, "m (g k) -> m g k", k=self.FOLD).mean(2)
-        self.register_buffer("spread", spread, persistent=False)
-        self.register_buffer("grouped", grouped, persistent=False)
-        n_in = config.encoder_widths[0] // 2
-        self.fine = nn.Conv2d(n_in, 2, 1)
-        self.coarse = nn.Conv2d(n_in, 12, 1)
-        self.refine = nn.Sequential(
-            nn.Conv2d(3 * self.FOLD + 12, 32, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(32, self.FOLD, 3, padding=1),
-        )
-        self.spread: Tensor
-        self.grouped: Tensor
-
-    def forward(self, x: Tensor, magnitude: Tensor) -> Tensor:
-        n_bins = magnitude.shape[2]
-        fine = self.fine(x) @ self.spread  # [B, 2, T, 4 G]
-        level = torch.log(magnitude.unsqueeze(1) + 1e-4) / 4 + 1
-        level = F.pad(level, (0, fine.shape[3] - n_bins))
-        coarse = self.coarse(x) @ self.grouped  # [B, 12, T, G]
-        parts = [self._fold(fine), self._fold(level), rearrange(coarse, "b c t g -> b t g c")]
-        y = self.refine(rearrange(torch.cat(parts, 3), "b t g c -> b c t g"))
-        y = rearrange(y, "b k t g -> b t (g k)") + fine[:, 0]
-        return torch.sigmoid(y[..., :n_bins])
-
-    def _fold(self, x: Tensor) -> Tensor:
-        """Channels last in memory, where convolutions and this folding are cheapest."""
-        return rearrange(x, "b c t (g k) -> b t g (c k)", k=self.FOLD)

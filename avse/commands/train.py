@@ -13,7 +13,7 @@ from avse.commands.train_prior import train_mouth_prior
 from avse.commands.train_small import train_mouth_clarity, train_sound
 
 if TYPE_CHECKING:
-    from avse.training.recipe import RecipeConfig
+    from avse.training.recipe_config import RecipeConfig
     from models.weights import BundleSpec
 
 OutOption = Annotated[
@@ -66,7 +66,7 @@ def train_enhancer(
     overrides: Overrides = None,
 ) -> None:
     """Train lips and enhancer: crops, lips/sound towers, their features, sound and fusion."""
-    from avse.training.recipe import STAGES, SYSTEMS
+    from avse.training.recipe_config import STAGES, SYSTEMS
 
     chosen_systems = _known("--system", systems or ["avse-mmtm"], SYSTEMS)
     chosen_stages = _known("--stage", stages or list(STAGES), STAGES)
@@ -81,7 +81,7 @@ def train_lips(
     overrides: Overrides = None,
 ) -> None:
     """Train the lips/sound towers alone: which sound belongs to which moment of which mouth."""
-    _train(data_dir, out_dir, _recipe(config, overrides), [], ["crops", "lips"])
+    _train(data_dir, out_dir, _recipe(config, overrides), [], ["crops", "lips", "lips-in-time"])
 
 
 @train_app.command("faces")
@@ -115,7 +115,7 @@ def train_mouth(data_dir: DataOption, out_dir: OutOption = Path("runs/mouth")) -
 
 def _recipe(config: Path | None, overrides: list[str] | None) -> "RecipeConfig":
     from avse.config import load_config
-    from avse.training.recipe import RecipeConfig
+    from avse.training.recipe_config import RecipeConfig
 
     return load_config(RecipeConfig, config, overrides or [])
 
@@ -123,7 +123,8 @@ def _recipe(config: Path | None, overrides: list[str] | None) -> "RecipeConfig":
 def _train(
     data_dir: Path, out_dir: Path, config: "RecipeConfig", systems: list[str], stages: list[str]
 ) -> None:
-    from avse.training.recipe import Folders, train_avse
+    from avse.training.recipe import train_avse
+    from avse.training.recipe_config import Folders
 
     folders = Folders(data_dir, out_dir, out_dir / "bundles")
     with Bars() as bars:

@@ -20,7 +20,8 @@ from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figure
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.mixtures import MixConfig, MixtureMaker
-from avse.training.recipe import SYSTEMS, Folders, RecipeConfig, fusion_config, train_avse
+from avse.training.recipe import train_avse
+from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_config
 from avse.training.run_folder import RunFolder
 from avse.training.sound_recipe import SoundRecipe
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
