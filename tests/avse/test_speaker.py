@@ -124,7 +124,7 @@ def test_where_nothing_is_measured_habit_decides():
     assert expected_offset(flat, 0, config) == pytest.approx(0, abs=1e-6)
     assert expected_offset(flat, 5, config) == pytest.approx(5, abs=1e-6)
     assert expected_offset(LagCurve(lags, np.zeros(17), np.zeros(17)), 5, config) == 5
-    weak = LagCurve(lags, 2.0 * (lags == 2), np.full(17, 30.0))
+    weak = LagCurve(lags, 1.0 * (lags == 2), np.full(17, 30.0))
     sure = LagCurve(lags, 20.0 * (lags == 2), np.full(17, 30.0))
     found = [expected_offset(curve, 0, config) for curve in (weak, sure)]
     assert 0 < found[0] < 1 < found[1] < 2.1
