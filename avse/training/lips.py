@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -298,10 +298,9 @@ def _state(
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.OneCycleLR,
 ) -> dict[str, Any]:
-    visual = model.config.visual
     return {
         "step": step,
-        "pixels": {"pixel_mean": visual.pixel_mean, "pixel_std": visual.pixel_std},
+        "config": asdict(model.config),
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
         "schedule": schedule.state_dict(),

@@ -1,7 +1,7 @@
 """Stage (b) of the recipe: the lips/sound towers, on clips as filmed and then on clips in time."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +11,7 @@ from avse.training.lip_timing import delays_of, in_time
 from avse.training.lips import LipsConfig, LipsStart, match_figures, train_lips
 from avse.training.recipe_config import Folders, RecipeConfig, card
 from avse.training.run_folder import RunFolder
-from models.lip_sync import LipSync
+from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
 from models.weights import BundleSpec, save_bundle
 from preprocessing.spectral import StftConfig
@@ -85,7 +85,6 @@ def open_lips(
         return cast("LipSync", open_bundle(Path(config.start_from) / "lip-sync")[1])
     if state is None:
         raise FileNotFoundError(f"{work_dir}: expected the checkpoint of stage lips, found none")
-    visual = replace(config.lips.model.visual, **state["pixels"])
-    model = LipSync(replace(config.lips.model, visual=visual))
+    model = LipSync(LipSyncConfig(**state["config"]))
     model.load_state_dict(state["model"], strict=True)
     return model.eval()
