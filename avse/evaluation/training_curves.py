@@ -29,13 +29,22 @@ def training_curves(runs: Sequence[Path]) -> bytes | None:
     """
     if not runs:
         return None
-    logs = {run.name: read_log(run) for run in runs}
+    logs = {title: read_log(run) for title, run in zip(run_titles(runs), runs, strict=True)}
     names = _shown(logs.values())
     n_rows = -(-len(names) // N_COLUMNS)
     figure = Figure(figsize=(4.2 * N_COLUMNS, 3.4 * n_rows), layout="constrained")
     for index, name in enumerate(names):
         _draw(figure.add_subplot(n_rows, N_COLUMNS, index + 1), name, logs)
     return png(figure)
+
+
+def run_titles(runs: Sequence[Path]) -> list[str]:
+    """The runs' names, with their folders' where two have the same."""
+    names = [run.name for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{run.absolute().parent.name}/{name}"
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _draw(axis: Axes, name: str, logs: dict[str, list[dict[str, Any]]]) -> None:

@@ -10,7 +10,7 @@ from avse.evaluation.errors import EvaluationError
 from avse.evaluation.goals import Goal, Judged, goals, goals_table, table_3
 from avse.evaluation.metrics import Scores
 from avse.evaluation.rows import Row
-from avse.evaluation.training_curves import training_curves
+from avse.evaluation.training_curves import run_titles, training_curves
 from avse.evaluation.trials import TrialFacts
 
 
@@ -94,6 +94,11 @@ def test_every_corpus_elsewhere_and_silence() -> None:
     assert by_name["6 elsewhere, news"].is_met is True
     assert by_name["6 elsewhere, lab"].is_met is False
     assert by_name["5 silent target"].is_met is True
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
+    runs = [Path("a/avse-mmtm"), Path("b/avse-mmtm"), Path("b/avse-audio")]
+    assert run_titles(runs) == ["a/avse-mmtm", "b/avse-mmtm", "avse-audio"]
 
 
 def test_training_curves(tmp_path: Path) -> None:
