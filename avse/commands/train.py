@@ -113,6 +113,20 @@ def train_mouth(data_dir: DataOption, out_dir: OutOption = Path("runs/mouth")) -
     _say_scores("mouth-landmarks", out_dir / "bundle", scores)
 
 
+@train_app.command("mean")
+def mean_of_runs(
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Folders; the first gives the shape.")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The new bundle.")],
+) -> None:
+    """Write the mean of the weights of several runs of one enhancer."""
+    from avse.training.means import mean_bundle
+
+    spec = mean_bundle(bundles, out_dir)
+    say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
+
+
 def _recipe(config: Path | None, overrides: list[str] | None) -> "RecipeConfig":
     from avse.config import load_config
     from avse.training.recipe_config import RecipeConfig

@@ -1,7 +1,8 @@
 """The enhancer's recipe at two steps, on made clips: every stage runs, resumes and lands."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,16 +20,18 @@ from avse.training.fusion import FusionConfig, FusionTrainer
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
+from avse.training.means import mean_bundle
 from avse.training.mixtures import MixConfig, MixtureMaker
 from avse.training.recipe import train_avse
 from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_config
 from avse.training.run_folder import RunFolder
 from avse.training.sound_recipe import SoundRecipe
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
-from models.avse_net import AvseConfig
+from models.avse_net import AvseConfig, AvseNet
 from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
 from models.visual_tower import VisualTowerConfig
+from models.weights import BundleSpec, save_bundle
 
 CONFIGS = Path(training.__file__).parent.parent / "configs"
 N_FRAMES = 32
@@ -142,6 +145,39 @@ def test_the_second_time_may_be_told_the_opposite(clips: list[CachedClip], tmp_p
     torch.testing.assert_close(told, 1 - misled)
     config = FusionConfig(model, n_steps=2, first_time_share=1.0)
     assert FusionTrainer(config, RunFolder(tmp_path / "first")).first_time(batch) is None
+
+
+def saved_net(folder: Path, value: float, **more: Any) -> Path:
+    """A bundle of an enhancer whose weights, towers included, are all of one value."""
+    torch.manual_seed(0)
+    net = AvseNet(replace(MODEL, n_lip_embedding=16, **more))
+    for parameter in net.parameters():
+        torch.nn.init.constant_(parameter, value)
+    spec = BundleSpec("avse-mmtm", "enhancement", "avse_net", asdict(net.config), {}, {})
+    save_bundle(folder, spec, net)
+    return folder
+
+
+def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_path: Path) -> None:
+    again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
+    new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
+    spec = mean_bundle([new, old], tmp_path / "mean")
+    assert len(spec.card["mean_of"]) == 2
+    found = open_bundle(tmp_path / "mean")[1].state_dict()
+    whole = {
+        "into.weight": 0.375,
+        "hint.weight": 0.25,
+        "transfers.3.excite.0.weight": 0.25,
+        "transfers.3.squeeze.weight": 0.5,
+        "more_blocks.0.norm2.weight": 0.25,
+        "more_blocks.0.conv1.weight": 0.5,
+        "visual.stem.0.weight": 0.5,
+    }
+    for name, value in whole.items():
+        assert torch.unique(found[name]).tolist() == [value], name
+    with pytest.raises(ConfigError, match=r"expected the network of .*old, found"):
+        mean_bundle([old, new], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
