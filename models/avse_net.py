@@ -119,9 +119,8 @@ class AvseNet(nn.Module):
         fed by the last three stages of the visual tower; a short temporal convolution refines the
         visual features first, so that the tower below can stay frozen. With `more_dilations` a
         fourth module stands between two rows of blocks over time; with `listens_again` the network
-        works twice, see `Agreement`. The mel mask is spread to
-        the STFT bins and refined once with the magnitude itself, for mel bands above 1 kHz are
-        wider than the harmonics of a voice.
+        works twice, see `Agreement`. The mel mask is spread to the STFT bins and refined once with
+        the magnitude itself, for mel bands above 1 kHz are wider than the harmonics of a voice.
     """
 
     def __init__(self, config: AvseConfig) -> None:
@@ -220,10 +219,11 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
-        guess, _ = self.mask_and_penalty(log_mel, magnitude, visual, is_visible)
-        if not self.config.listens_again:
-            return guess
-        return self.mask_and_penalty(log_mel, magnitude, visual, is_visible, guess)[0]
+        sound, lips = (log_mel, magnitude), self._lips(visual, is_visible)
+        mask, _ = self._once(*sound, lips, is_visible)
+        if self.config.listens_again:
+            mask, _ = self._once(*sound, lips, is_visible, mask)
+        return mask
 
     def mask_and_penalty(
         self,
@@ -245,9 +245,18 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
+        return self._once(log_mel, magnitude, self._lips(visual, is_visible), is_visible, guess)
+
+    def _once(
+        self,
+        log_mel: Tensor,
+        magnitude: Tensor,
+        lips: Lips,
+        is_visible: Tensor,
+        guess: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         if log_mel.shape[1] != 4 * is_visible.shape[1]:
             raise ValueError(f"{log_mel.shape[1]} STFT frames for {is_visible.shape[1]} pictures")
-        lips = self._lips(visual, is_visible)
         hint = evidence = None
         if guess is not None:
             assert lips.embedding is not None

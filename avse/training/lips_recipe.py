@@ -64,8 +64,8 @@ def _export_lips(
 ) -> BundleSpec:
     scores = match_figures(model, strangers, trained.n_frames)
     settings = {"stft": asdict(StftConfig()), "level_rms": 0.05}
-    facts = card("avse train avse --stage lips --stage lips-in-time", config, trained.seed, {})
-    facts["scores"] = {"valid": scores}
+    stages = "--stage lips" if trained is config.lips else "--stage lips --stage lips-in-time"
+    facts = card(f"avse train avse {stages}", config, trained.seed, {"valid": scores})
     spec = BundleSpec("lip-sync", "lip_sync", "lip_sync", asdict(model.config), settings, facts)
     return save_bundle(folders.bundles / "lip-sync", spec, model)
 
