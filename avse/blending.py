@@ -52,7 +52,7 @@ def blended(seen: Cleaned, heard: Cleaned, mouth: MouthTrack) -> Cleaned:
         mouth: Whose visibility decides; a picture for each video frame of the sound.
 
     Returns:
-        `seen`, in which sound, mask and top gain are blended.
+        `seen`, in which sound, mask, top gain and doubt are blended.
     """
     share = seen_share(mouth)
     n_samples = len(seen.samples)
@@ -66,6 +66,7 @@ def blended(seen: Cleaned, heard: Cleaned, mouth: MouthTrack) -> Cleaned:
         frames = slice(first * STFT_FRAMES_PER_VIDEO_FRAME, last * STFT_FRAMES_PER_VIDEO_FRAME)
         weight = _between(share, frames.start, frames.stop, STFT_FRAMES_PER_VIDEO_FRAME)
         _blend(seen.top_gain[frames], heard.top_gain[frames], weight)
+        _blend(seen.doubt[frames], heard.doubt[frames], weight)
         if seen.mask is not None and heard.mask is not None:
             _blend(seen.mask[:, frames], heard.mask[:, frames], weight)
     return seen

@@ -11,18 +11,21 @@ from avse.device import default_batch_windows, resolve_device
 from avse.highband import PASSED, at_input_rate
 from avse.inference import Cleaned, Job, RunConfig, clean, in_turn, n_windows
 from avse.output import check_writable, numbered, write_result
+from avse.spans import Spans, spans_s
 from avse.speaker_choice import LipSyncSpeaker
 from avse.targets import SpeakerChooser, Target, audio_only_spans_s, choose_targets
 from avse.types import EnhancedClip, EnhanceOptions, EnhanceReport, Mask
 from models.errors import BundleInvalid
 from preprocessing.media import read_audio
 from preprocessing.pipeline import PipelineConfig, prepare
-from preprocessing.timeline import SAMPLE_RATE_HZ, VIDEO_FPS
+from preprocessing.timeline import SAMPLE_RATE_HZ, STFT_FRAMES_PER_VIDEO_FRAME, VIDEO_FPS
 from preprocessing.types import PreparedClip, Progress, Waveform, no_progress
 
 _DEFAULTS = EnhanceOptions()
 TOLD_OFFSET_FRAMES = 1.5
 """Smaller offsets between picture and sound are mended without a warning."""
+TOLD_DOUBT = 0.5
+STFT_FRAMES_PER_S = STFT_FRAMES_PER_VIDEO_FRAME * VIDEO_FPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +248,16 @@ class Enhancer:
             waveform = _at_input_rate(target, waveform, sound, options)
         stages = {**target.prepared.stage_s, "infer": work.infer_share * audio.duration_s}
         stages["resample"] = time.perf_counter() - start
-        report = self._report(work, target, stages)
+        doubtful = spans_s(sound.doubt >= TOLD_DOUBT, STFT_FRAMES_PER_S, audio.duration_s)
+        report = self._report(work, target, stages, doubtful)
         if waveform.sample_rate_hz > SAMPLE_RATE_HZ:
             report = replace(report, high_band=PASSED)
         mask = None if sound.mask is None else Mask(sound.mask)
         return EnhancedClip(waveform, mask, report, target.mouth)
 
-    def _report(self, work: Parts, target: Target, stage_s: dict[str, float]) -> EnhanceReport:
+    def _report(
+        self, work: Parts, target: Target, stage_s: dict[str, float], doubtful: Spans
+    ) -> EnhanceReport:
         prepared, mouth = target.prepared, target.mouth
         duration_s = prepared.audio.duration_s
         face_s = 0.0 if mouth is None else float(mouth.is_visible.sum()) / VIDEO_FPS
@@ -266,10 +272,11 @@ class Enhancer:
             path=target.path,
             reason=target.reason,
             audio_only_spans_s=audio_only_spans_s(mouth, duration_s),
+            doubtful_spans_s=doubtful,
             speaking_score=target.score,
             target_choice=target.why,
             sync_offset_ms=round(1000.0 * target.offset_frames / VIDEO_FPS, 1),
-            warnings=self._warnings(target),
+            warnings=(*self._warnings(target), *_doubts(doubtful)),
             stage_s=stage_s,
             real_time_factor=duration_s / max(sum(stage_s.values()), 1e-9),
         )
@@ -297,6 +304,13 @@ class Enhancer:
         if not self.bundle.module.sees:
             found.append(f"{self.bundle.label} goes by sound alone")
         return tuple(found)
+
+
+def _doubts(doubtful: Spans) -> tuple[str, ...]:
+    """The warning of stretches in which every voice was kept, if there are any."""
+    seconds = sum(last - first for first, last in doubtful)
+    told = f"what is heard hardly moves with the lips for {seconds:.1f} s: every voice kept there"
+    return (told,) if doubtful else ()
 
 
 def _unread_s(target: Target) -> tuple[float, float]:

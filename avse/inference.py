@@ -60,11 +60,13 @@ class Cleaned:
         samples: `[L]` float32.
         mask: `[F, T]` float16 before `strength`, or None.
         top_gain: `[T]` float32: mean of the applied mask from 7 to 8 kHz.
+        doubt: `[T]` float32, 0..1: how far the mask gave way to that of every voice.
     """
 
     samples: NDArray[np.float32]
     mask: NDArray[np.float16] | None
     top_gain: NDArray[np.float32]
+    doubt: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +160,16 @@ def _batches(streams: Sequence["_Stream"], size: int) -> Iterator[list[_Window]]
 
 
 def _masks(bundle: Bundle, batch: list[_Window], config: RunConfig) -> Tensor:
-    """Masks `[B, W, F]` of a batch of windows."""
+    """Masks of a batch of windows, and behind the last bin the doubt: `[B, W, F + 1]`."""
     levelled = [w.stream.magnitude(w.start, w.end, config.device) for w in batch]
     magnitude = torch.stack(levelled)  # [B, W, F]
     seen = [w.stream.sight.span(w.start, w.end) for w in batch]
     is_visible = torch.stack([visible for _, visible in seen]).to(config.device)  # [B, V]
     visual = [torch.stack(depth) for depth in zip(*(features for features, _ in seen), strict=True)]
     mel = log_mel(magnitude, bundle.settings.stft)  # [B, W, M]
-    return bundle.module.mask(mel, magnitude, visual, is_visible)
+    heard = bundle.module.hear(mel, magnitude, visual, is_visible)
+    doubt = heard.doubt[:, None, None].expand(-1, magnitude.shape[1], 1)
+    return torch.cat([heard.mask, doubt.to(heard.mask.dtype)], 2)
 
 
 class _Stream:
@@ -184,6 +188,7 @@ class _Stream:
         self._resynthesis = Resynthesis(job.samples, settings.stft)
         self._sound = np.zeros_like(job.samples)
         self._top_gain = np.ones(n_frames, np.float32)
+        self._doubt = np.zeros(n_frames, np.float32)
         shape = (settings.stft.n_bins, n_frames)
         self._mask = np.zeros(shape, np.float16) if config.keeps_mask else None
         self._n_samples = self._n_frames = 0
@@ -201,9 +206,11 @@ class _Stream:
         return spectrum.abs() * gain.clamp_max(self._settings.level_rms / quietest)
 
     def add(self, mask: Tensor) -> None:
-        """Take the mask `[W, F]` of the next window."""
-        ready = self._fade.add(mask)  # [n, F]
+        """Take what `_masks` has of the next window, `[W, F + 1]`."""
+        joined = self._fade.add(mask)  # [n, F + 1]
+        ready = joined[:, :-1]
         frames = slice(self._n_frames, self._n_frames + ready.shape[0])
+        self._doubt[frames] = joined[:, -1].cpu().numpy()
         if self._mask is not None:
             self._mask[:, frames] = ready.T.half().cpu().numpy()
         applied = 1.0 - self._strength * (1.0 - ready)
@@ -216,7 +223,7 @@ class _Stream:
     def result(self) -> Cleaned:
         """The whole, once every window is in."""
         assert self._n_samples == self._sound.shape[0]
-        return Cleaned(self._sound, self._mask, self._top_gain)
+        return Cleaned(self._sound, self._mask, self._top_gain, self._doubt)
 
 
 @dataclass(slots=True)

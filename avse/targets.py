@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from avse.bundle import EnhancementSettings
+from avse.spans import Spans, spans_s
 from avse.types import EnhanceOptions, PathTaken, Reason
 from preprocessing.errors import FaceNotFound
 from preprocessing.timeline import VIDEO_FPS
@@ -114,15 +115,11 @@ def choose_targets(
     return targets
 
 
-def audio_only_spans_s(
-    mouth: MouthTrack | None, duration_s: float
-) -> tuple[tuple[float, float], ...]:
+def audio_only_spans_s(mouth: MouthTrack | None, duration_s: float) -> Spans:
     """Seconds from the start of the sound in which no mouth is visible."""
     if mouth is None:
         return ((0.0, round(duration_s, 3)),)
-    hidden = np.concatenate([[False], ~mouth.is_visible, [False]])
-    edges = np.flatnonzero(hidden[1:] != hidden[:-1]).reshape(-1, 2) / VIDEO_FPS
-    return tuple((float(a), round(min(float(b), duration_s), 3)) for a, b in edges)
+    return spans_s(~mouth.is_visible, VIDEO_FPS, duration_s)
 
 
 def _insist(targets: list[Target]) -> None:

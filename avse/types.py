@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from avse.spans import Spans
 from preprocessing.types import MouthTrack, Waveform
 
 Mode = Literal["auto", "av", "audio_only"]
@@ -92,6 +93,8 @@ class EnhanceReport:
         path: `av` all along, `audio_only` all along, or `mixed`.
         reason: Why not `av` all along; None where it was.
         audio_only_spans_s: Seconds from the start of the sound without a visible mouth.
+        doubtful_spans_s: Seconds in which what was heard hardly moved with the lips, so that every
+            voice was kept there, at least in half.
         speaking_score: Agreement of lips and sound of the target, None where not scored.
         sync_offset_ms: Picture minus sound as found, mended for the network only; > 0 = the
             picture came late.
@@ -111,7 +114,8 @@ class EnhanceReport:
     face_s: float
     path: PathTaken
     reason: Reason | None
-    audio_only_spans_s: tuple[tuple[float, float], ...] = ()
+    audio_only_spans_s: Spans = ()
+    doubtful_spans_s: Spans = ()
     speaking_score: float | None = None
     sync_offset_ms: float = 0.0
     high_band: str | None = None

@@ -1,5 +1,8 @@
 """Whether what a mask keeps, or what it takes away, moves with the lips."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -11,6 +14,31 @@ from models.mel_bands import bins_to_mel
 LAGS = (-2, -1, 0, 1, 2)
 """Pictures by which the lips may come late, or early."""
 LOG_FLOOR = 1e-4
+LEAST_FRAMES = 12
+"""Visible pictures below which agreement says nothing: half a second."""
+SILENT, HEARD = 0.02, 0.12
+"""Share of the energy that is kept of a voice that is silent, and of one that is not."""
+LITTLE, MUCH = 0.1, 0.4
+"""Share of the energy without which the voice wanted can hardly be, and with which it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a network makes of a mixture.
+
+    Attributes:
+        mask: `[B, T, F]` in 0..1.
+        doubt: `[B]` in 0..1: how far the mask gave way to that of every voice, for what lips and
+            sound told did not agree.
+    """
+
+    mask: Tensor
+    doubt: Tensor
+
+    @classmethod
+    def surely(cls, mask: Tensor) -> Self:
+        """A mask that nothing speaks against."""
+        return cls(mask, mask.new_zeros(len(mask)))
 
 
 class Agreement(nn.Module):
@@ -77,3 +105,43 @@ class Agreement(nn.Module):
         scale = lips.shape[2] ** 0.5
         evidence = torch.cat([products * scale, torch.stack(cosines, 3)], 3)
         return sounds, rearrange(evidence, "b h v c -> b (h c) v")
+
+
+def doubt(
+    evidence: Tensor,
+    kept: Tensor,
+    magnitude: Tensor,
+    is_visible: Tensor,
+    trust: tuple[float, float],
+) -> Tensor:
+    """How far a mask is not to be trusted, for what it keeps moves with the lips too little.
+
+    A mouth that stands still is no reason to doubt a silence, nor is there one where next to
+    nothing was taken away.
+
+    Args:
+        evidence: `[B, n_evidence, V]` of the mask, from `Agreement`.
+        kept: `[B, T, F]`, magnitudes behind the mask.
+        magnitude: `[B, T, F]`, before it.
+        is_visible: `[B, V]` bool.
+        trust: How much better what is kept has to agree than what is taken away, each at its best
+            lag, to be trusted not at all and wholly.
+
+    Returns:
+        `[B]` in 0..1; 0 where fewer than `LEAST_FRAMES` pictures are visible.
+    """
+    n_shown = is_visible.sum(1)  # [B]
+    cosines = rearrange(evidence, "b (h c) v -> b h c v", h=2)[:, :, -len(LAGS) :]
+    best = (cosines.sum(3) / n_shown.clamp(min=1)[:, None, None]).amax(2)  # [B, 2]
+    low, high = trust
+    margin = best[:, 0] - best[:, 1]
+    doubted = 1 - _between(margin, low, max(high, low + 1e-6))
+    energy = magnitude.square().sum((1, 2)).clamp_min(1e-12)
+    kept_share, taken_share = (x.square().sum((1, 2)) / energy for x in (kept, magnitude - kept))
+    doubted = doubted * _between(kept_share, SILENT, HEARD) * _between(taken_share, LITTLE, MUCH)
+    return torch.where(n_shown >= LEAST_FRAMES, doubted, 0.0)
+
+
+def _between(x: Tensor, low: float, high: float) -> Tensor:
+    """0 up to `low`, 1 from `high` on."""
+    return ((x - low) / (high - low)).clamp(0, 1)

@@ -6,7 +6,8 @@ from typing import Any, cast
 from torch import nn
 
 from models.action import ActionConfig, ActionHead
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.errors import BundleInvalid
 from models.face_detector import FaceDetectorConfig, FaceDetectorNet
 from models.gesture import GestureConfig, GestureHead

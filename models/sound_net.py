@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.agreement import Heard
 from models.sound_tower import TimeBlock
 
 FOLD = 4
@@ -117,6 +118,12 @@ class SoundNet(nn.Module):
             y = block(y)
         y = self.out_of(y)
         return rearrange(y, "b (c f) v -> b c v f", f=self._n_deepest)
+
+    def hear(
+        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+    ) -> Heard:
+        """As `AvseNet.hear`; of its arguments only the magnitude counts."""
+        return Heard.surely(self(magnitude))
 
     def mask(
         self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor

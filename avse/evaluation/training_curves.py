@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from avse.evaluation.charts import COLOURS, png
 from avse.evaluation.errors import EvaluationError
 
-LEARNT = ("accuracy", "si_sdr", "score")
+LEARNT = ("accuracy", "snr", "si_sdr", "score")
 N_COLUMNS = 3
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
-from avse.training.losses import compressed_l1, negative_si_sdr
+from avse.training.losses import compressed_l1, negative_snr
 from avse.training.mixtures import MixConfig, MixtureMaker
 from avse.training.optimise import (
     Learner,
@@ -21,7 +21,8 @@ from avse.training.optimise import (
 from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
 from avse.training.validation import ValidationSet, validate
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.lip_sync import LipSync
 from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
@@ -42,7 +43,7 @@ class FusionConfig:
         batch_size: Windows in a step.
         learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
         weight_decay: Of AdamW.
-        si_sdr_weight: Weight of the waveform term, per dB.
+        snr_weight: Weight of `negative_snr`, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
         first_time_share: Steps in which a network that listens again learns the first time; in the
             others it is told what the averaged network finds.
@@ -67,7 +68,7 @@ class FusionConfig:
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
-    si_sdr_weight: float = 0.006
+    snr_weight: float = 0.006
     perceptual_weight: float = 0.0
     first_time_share: float = 0.25
     swapped_share: float = 0.2
@@ -101,7 +102,7 @@ class FusionTrainer(Learner[AvseNet]):
         self, mixtures: MixtureMaker, valid: ValidationSet | None, progress: Progress = no_progress
     ) -> AvseNet:
         """Run to the last step; the averaged network comes back."""
-        sums = {"loss": 0.0, "magnitude": 0.0, "si_sdr": 0.0}
+        sums = {"loss": 0.0, "magnitude": 0.0, "snr": 0.0}
 
         def make(step: int) -> Batch:
             return self._batch(mixtures, step)
@@ -201,7 +202,7 @@ def enhancement_loss(
     compute: Compute = CPU,
     guess: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compressed L1 on magnitudes, SI-SDR, what the ear minds, and the excitation penalty.
+    """Compressed L1 on magnitudes, SNR, what the ear minds, and the excitation penalty.
 
     With a `guess` `[B, T, F]` the network listens for the second time.
     """
@@ -215,13 +216,13 @@ def enhancement_loss(
     mask = mask.float()
     compressed = compressed_l1(mask * magnitude, clean.abs())
     enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
-    waveform = negative_si_sdr(enhanced, batch.clean).mean()
-    loss = compressed + config.si_sdr_weight * waveform
+    waveform = negative_snr(enhanced, batch.clean).mean()
+    loss = compressed + config.snr_weight * waveform
     loss = loss + config.model.excitation_weight * penalty
     if config.perceptual_weight:
-        heard = perceptual_disturbance(mask * magnitude, clean.abs(), stft_config.bin_hz)
+        heard = perceptual_disturbance(enhanced, batch.clean)
         loss = loss + config.perceptual_weight * heard.mean()
-    figures = {"loss": loss.item(), "magnitude": compressed.item(), "si_sdr": -waveform.item()}
+    figures = {"loss": loss.item(), "magnitude": compressed.item(), "snr": -waveform.item()}
     return loss, figures
 
 

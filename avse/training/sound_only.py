@@ -11,7 +11,7 @@ from pystoi import stoi
 from torch import Tensor
 
 from avse.training.compute import CPU, Compute
-from avse.training.losses import compressed_l1, negative_si_sdr
+from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.noisy_speech import NoisySpeech, NoisySpeechConfig
 from avse.training.optimise import Learner, channels_last, cosine_rate, made_ahead
 from avse.training.perceptual import perceptual_disturbance
@@ -34,7 +34,7 @@ class SoundConfig:
         batch_size: Windows in a step.
         learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
         weight_decay: Of AdamW.
-        si_sdr_weight: Weight of the waveform term, per dB.
+        snr_weight: Weight of `negative_snr`, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
         ema_decay: Of the averaged weights that are validated and shipped.
         seed: For weights and mixtures.
@@ -49,7 +49,7 @@ class SoundConfig:
     batch_size: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
-    si_sdr_weight: float = 0.003
+    snr_weight: float = 0.003
     perceptual_weight: float = 0.05
     ema_decay: float = 0.998
     seed: int = 1
@@ -116,7 +116,7 @@ class SoundTrainer(Learner[SoundNet]):
 def sound_loss(
     net: SoundNet, noisy: Tensor, clean: Tensor, config: SoundConfig, compute: Compute = CPU
 ) -> Tensor:
-    """Compressed L1 on magnitudes, SI-SDR, and what the ear minds; sounds `[B, L]`."""
+    """Compressed L1 on magnitudes, SNR, and what the ear minds; sounds `[B, L]`."""
     stft_config = StftConfig()
     spectrum, wanted = stft(noisy, stft_config), stft(clean, stft_config).abs()
     magnitude = spectrum.abs()
@@ -124,10 +124,10 @@ def sound_loss(
         mask = net(magnitude)
     mask = mask.float()
     enhanced = istft(mask * spectrum, noisy.shape[1], stft_config)
-    heard = perceptual_disturbance(mask * magnitude, wanted, stft_config.bin_hz)
+    heard = perceptual_disturbance(enhanced, clean)
     return (
         compressed_l1(mask * magnitude, wanted)
-        + config.si_sdr_weight * negative_si_sdr(enhanced, clean).mean()
+        + config.snr_weight * negative_snr(enhanced, clean).mean()
         + config.perceptual_weight * heard.mean()
     )
 

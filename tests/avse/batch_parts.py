@@ -10,6 +10,7 @@ from avse.batch.run import BatchOptions
 from avse.batch.work import Work, settings_hash
 from avse.bundle import Bundle, ChunkSettings, EnhancementSettings
 from avse.types import EnhancedClip, EnhanceOptions, EnhanceReport
+from models.agreement import Heard
 from models.weights import BundleSpec
 from preprocessing.media_write import write_audio
 from preprocessing.types import PreparedClip, SourceInfo, Waveform
@@ -27,8 +28,8 @@ class HalfNet(nn.Module):
     def encode_visual(self, crops: Tensor) -> list[Tensor]:
         return []
 
-    def mask(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Tensor:
-        return torch.full_like(magnitude, self.value)
+    def hear(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
+        return Heard.surely(torch.full_like(magnitude, self.value))
 
 
 def half_bundle(value: float = 0.5, sha256: str = "0" * 64) -> Bundle:

@@ -16,7 +16,8 @@ REACH = KEPT_FRAMES + FADE_FRAMES
 def cleaned(value: float, n_frames: int = N_FRAMES) -> Cleaned:
     samples = np.full(n_frames * 640 - 100, value, np.float32)
     mask = np.full((321, n_frames * 4), value, np.float16)
-    return Cleaned(samples, mask, np.full(n_frames * 4, value, np.float32))
+    frames = np.full(n_frames * 4, value, np.float32)
+    return Cleaned(samples, mask, frames, frames.copy())
 
 
 def test_the_share_of_sight_falls_with_the_distance_to_a_visible_picture() -> None:

@@ -10,7 +10,8 @@ import torch
 from avse.bundle import EnhancementSettings, find_bundle, list_bundles, load_bundle
 from avse.device import default_batch_windows, resolve_device
 from avse.errors import DeviceNotFound
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.errors import BundleInvalid, BundleNotFound, ChecksumMismatch, StateMismatch
 from models.visual_tower import VisualTowerConfig
 from models.weights import BundleSpec, save_bundle

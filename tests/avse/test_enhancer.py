@@ -16,6 +16,7 @@ from avse.highband import at_input_rate
 from avse.inference import in_time
 from avse.output import check_writable
 from avse.types import EnhancedClip, EnhanceOptions, Mask
+from models.agreement import Heard
 from models.errors import BundleInvalid
 from models.weights import BundleSpec
 from preprocessing.errors import FaceNotFound, OutputError
@@ -27,9 +28,9 @@ from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo,
 class FakeNet(nn.Module):
     """A mask of one value, or the brightness of each visible mouth (0.5 where hidden)."""
 
-    def __init__(self, value: float | None = None, sees: bool = True) -> None:
+    def __init__(self, value: float | None = None, sees: bool = True, doubt: float = 0.0) -> None:
         super().__init__()
-        self.value, self.sees = value, sees
+        self.value, self.sees, self.doubt = value, sees, doubt
         self.n_encoded = 0
         self.calls: list[tuple[int, int]] = []
         self.levels: list[float] = []
@@ -41,7 +42,11 @@ class FakeNet(nn.Module):
         self.n_encoded += crops.shape[1]
         return [crops.float().mean((2, 3)).unsqueeze(2) / 255]
 
-    def mask(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Tensor:
+    def hear(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
+        mask = self._mask(mel, magnitude, visual, seen)
+        return Heard(mask, torch.full((len(mask),), self.doubt))
+
+    def _mask(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Tensor:
         assert mel.shape == (*magnitude.shape[:2], 80)
         self.calls.append((magnitude.shape[0], magnitude.shape[1]))
         self.levels.append(float(magnitude.max()))
@@ -401,3 +406,15 @@ def test_a_mouth_that_cannot_be_read_is_told(n_unread: int, why: str, words: str
     report = enhancer(FakeNet(1.0)).enhance(prepared(noise(50 * 640), {1: mouth})).report
     assert report.path == ("mixed" if n_unread < 50 else "audio_only")
     assert [w for w in report.warnings if f"{words} for {n_unread / 25:.1f} s" in w]
+
+
+def test_stretches_that_the_network_doubts_are_told() -> None:
+    clip = prepared(noise(32_000), {1: mouth_of(50)})
+    report = enhancer(FakeNet(doubt=0.7)).enhance(clip).report
+    assert report.doubtful_spans_s == ((0.0, 2.0),)
+    told = "what is heard hardly moves with the lips for 2.0 s: every voice kept there"
+    assert told in report.warnings
+    assert json.loads(report.to_json())["doubtful_spans_s"] == [[0.0, 2.0]]
+    quiet = enhancer(FakeNet(doubt=0.3)).enhance(clip).report
+    assert quiet.doubtful_spans_s == ()
+    assert quiet.warnings == ()

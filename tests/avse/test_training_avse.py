@@ -18,7 +18,7 @@ from avse.training.faceless_lips import FacelessLips
 from avse.training.features import lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
-from avse.training.losses import compressed_l1, negative_si_sdr
+from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.means import mean_bundle
 from avse.training.mixtures import MixConfig, MixtureMaker
@@ -27,7 +27,8 @@ from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_c
 from avse.training.run_folder import RunFolder
 from avse.training.sound_recipe import SoundRecipe
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
 from models.visual_tower import VisualTowerConfig
@@ -429,6 +430,7 @@ def test_losses_are_least_at_the_truth() -> None:
     clean = torch.randn(2, 4000, generator=generator)
     other = clean + 0.5 * torch.randn(2, 4000, generator=generator)
     assert compressed_l1(clean.abs(), clean.abs()) == 0
+    assert (negative_snr(clean, clean) < negative_snr(0.8 * clean, clean)).all()
     assert (negative_si_sdr(clean, clean) < negative_si_sdr(other, clean)).all()
     assert torch.allclose(
         negative_si_sdr(other, clean), negative_si_sdr(3 * other, clean), atol=1e-3

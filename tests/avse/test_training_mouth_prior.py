@@ -21,7 +21,8 @@ from avse.training.mouth_prior import (
     run_comparison,
     train_prior,
 )
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.mouth_prior import MouthPriorConfig
 from models.registry import open_bundle
 from models.visual_tower import VisualTowerConfig

@@ -1,8 +1,9 @@
 """Lips compared with both halves of a mixture, with towers whose answers are known."""
 
+import pytest
 import torch
 
-from models.agreement import LAGS, Agreement
+from models.agreement import LAGS, LEAST_FRAMES, Agreement, doubt
 from models.lip_sync import LipSyncConfig
 from models.mel_bands import bins_to_mel
 from models.visual_tower import VisualTowerConfig
@@ -59,3 +60,33 @@ def test_without_lips_there_is_no_evidence_and_silence_stays_silence() -> None:
     assert (silent[:, 0] < -1.2).all()
     assert evidence.isfinite().all()
     assert evidence.shape == (2, module.n_evidence, N_FRAMES)
+
+
+def doubted(
+    agreement: tuple[float, float], kept_share: float, n_shown: int = 50, lag: int = 0
+) -> float:
+    """Doubt of one mask over 50 pictures: agreement of both halves, share of energy kept."""
+    evidence = torch.zeros(1, 2, N_EMBEDDING + len(LAGS), 50)
+    for half, value in enumerate(agreement):
+        evidence[0, half, N_EMBEDDING + LAGS.index(lag), :n_shown] = value
+    magnitude = torch.ones(1, 200, 321)
+    n_kept = round(kept_share * 200)
+    kept = magnitude.clone()
+    kept[:, n_kept:] = 0
+    shown = torch.arange(50)[None] < n_shown
+    return doubt(evidence.flatten(1, 2), kept, magnitude, shown, (0.05, 0.15)).item()
+
+
+def test_a_mask_is_doubted_where_what_it_takes_away_agrees_as_well_with_the_lips() -> None:
+    assert doubted((0.5, 0.3), 0.5) == 0
+    assert doubted((0.3, 0.5), 0.5) == 1
+    assert doubted((0.4, 0.4), 0.5, lag=2) == 1
+    assert doubted((0.4, 0.3), 0.5) == pytest.approx(0.5, abs=1e-5)
+    assert doubted((0.0, -0.2), 0.5) == 1
+
+
+def test_neither_a_silence_nor_a_mask_that_takes_little_nor_a_glimpse_is_doubted() -> None:
+    assert doubted((0.3, 0.5), 0.01) == 0
+    assert doubted((0.3, 0.5), 0.95) == 0
+    assert doubted((0.3, 0.5), 0.5, n_shown=LEAST_FRAMES - 1) == 0
+    assert doubted((0.3, 0.5), 0.5, n_shown=LEAST_FRAMES) == 1

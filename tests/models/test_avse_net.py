@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.fusion import FusionPoint, build_fusion
 from models.lip_sync import LipSync, LipSyncConfig
 from models.mel_bands import mel_to_bins
@@ -93,6 +94,31 @@ def test_the_second_time_uses_what_the_first_found() -> None:
     ((mask * torch.randn(mask.shape)).sum() + penalty).backward()
     unused = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     assert all(name.startswith("agreement.") for name in unused)
+
+
+def test_what_the_network_doubts_is_what_it_hears_without_lips() -> None:
+    net = tiny("mmtm", **AGAIN, trust=(2.0, 3.0)).eval()
+    sound, magnitude, crops, is_visible = batch(16)
+    is_visible[1] = False
+    with torch.no_grad():
+        visual = net.encode_visual(crops)
+        heard = net.hear(sound, magnitude, visual, is_visible)
+        blind = net.hear(sound, magnitude, visual, torch.zeros_like(is_visible))
+        assert heard.doubt[0] > 0
+        assert heard.doubt[1] == 0
+        net.config = replace(net.config, trust=(0.0, 0.0))
+        seen = net.hear(sound, magnitude, visual, is_visible)
+    assert not seen.doubt.any()
+    expected = torch.lerp(seen.mask, blind.mask, heard.doubt[:, None, None])
+    torch.testing.assert_close(heard.mask, expected)
+    assert not torch.equal(heard.mask[0], seen.mask[0])
+
+
+def test_trust_rises_and_needs_a_second_time() -> None:
+    with pytest.raises(ValueError, match="trust: expected two rising values"):
+        AvseConfig(listens_again=True, trust=(0.2, 0.1))
+    with pytest.raises(ValueError, match="trust: expected two rising values"):
+        AvseConfig(trust=(0.05, 0.15))
 
 
 def test_a_second_time_needs_lips_and_their_embedding() -> None:

@@ -13,7 +13,8 @@ import torch
 
 from avse.bundle import EnhancementSettings
 from avse.demo import DemoConfig, make_demo_clip
-from models.avse_net import AvseConfig, AvseNet
+from models.avse_config import AvseConfig
+from models.avse_net import AvseNet
 from models.visual_tower import VisualTowerConfig
 from models.weights import BundleSpec, save_bundle
 from preprocessing.types import (
