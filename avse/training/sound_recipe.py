@@ -14,6 +14,7 @@ from avse.training.noisy_speech import NoisySpeech
 from avse.training.run_folder import RunFolder, code_version
 from avse.training.sound_only import SoundConfig, SoundPair, SoundTrainer, validate_sound
 from avse.training.sounds import Voice, VoicePool, excerpt, level, load_sounds, voiced_excerpt
+from models.registry import open_bundle
 from models.sound_net import SoundNet
 from models.weights import BundleSpec, save_bundle
 from preprocessing.spectral import StftConfig
@@ -36,6 +37,7 @@ class SoundRecipe:
             together have a noise of their own, and would teach to keep it: they are left out.
         people_power: As in `VoicePool`.
         n_valid: Validation mixtures.
+        start_from: A folder of bundles with whose `avse-sound` a fresh run begins.
         n_threads: Threads of the training.
         device: `auto`, `cpu` or `cuda[:N]`.
         precision: As in `resolve_compute`.
@@ -46,6 +48,7 @@ class SoundRecipe:
     least_range_db: float = 32.0
     people_power: float = 1.0
     n_valid: int = 40
+    start_from: str = ""
     n_threads: int = 2
     device: str = "auto"
     precision: Precision = "auto"
@@ -74,6 +77,8 @@ def train_sound(
     valid = _valid_pairs(strangers, other_noises, recipe.n_valid)
     compute = resolve_compute(recipe.device, recipe.precision)
     trainer = SoundTrainer(recipe.sound, RunFolder(work_dir / BUNDLE_NAME), compute)
+    if recipe.start_from:
+        trainer.start_from(open_bundle(Path(recipe.start_from) / BUNDLE_NAME)[1].state_dict())
     net = trainer.train(mixtures, valid, progress)
     scores = {"valid": validate_sound(net, valid)} if valid else {}
     return _export(net, work_dir, recipe, scores)

@@ -116,6 +116,20 @@ def test_two_steps_go_on_and_end_in_a_bundle_that_enhances(data_dir: Path, tmp_p
     assert enhanced.waveform.n_samples == 64_000
 
 
+def test_a_fresh_run_begins_with_the_weights_of_an_earlier_one(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    train_sound(data_dir, tmp_path / "first", SMALL)
+    bundles = tmp_path / "first" / "bundles"
+    still = replace(SMALL, start_from=str(bundles), sound=replace(SMALL.sound, learning_rate=0.0))
+    train_sound(data_dir, tmp_path / "second", still)
+    first, second = (
+        load_bundle(tmp_path / name / "bundles" / "avse-sound").module.state_dict()
+        for name in ("first", "second")
+    )
+    assert all(torch.equal(first[k], second[k]) for k in first if k.endswith("weight"))
+
+
 def test_without_clean_voices_it_says_what_it_expected(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="found 0 voices and 1 noises"):
         train_sound(data_dir, tmp_path / "run", replace(SMALL, least_range_db=200.0))
