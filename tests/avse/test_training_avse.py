@@ -135,7 +135,7 @@ def test_towers_go_on_with_lips_in_time_and_the_enhancer_listens_again(data_dir:
 def test_the_second_time_may_be_told_the_opposite(clips: list[CachedClip], tmp_path: Path) -> None:
     mixtures = maker(clips, tmp_path, MixConfig(n_frames=8))
     batch = mixtures.batch(2, 1, np.random.default_rng(0))
-    model = replace(MODEL, listens_again=True)
+    model = replace(MODEL, listens_again=True, trust=(0.0, 0.1))
     guesses = []
     for name, swapped_share in (("told", 0.0), ("misled", 1.0)):
         config = FusionConfig(model, n_steps=2, first_time_share=0.0, swapped_share=swapped_share)
