@@ -132,10 +132,18 @@ def test_towers_go_on_with_lips_in_time_and_the_enhancer_listens_again(data_dir:
             assert torch.equal(net[ours + name.removeprefix(theirs)], lips[name])
 
 
+def test_a_system_without_eyes_neither_listens_again_nor_doubts() -> None:
+    doubting = replace(MODEL, listens_again=True, trust=(0.0, 0.1))
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, model=doubting))
+    blind = fusion_config("avse-audio", LipSync(LIPS), config).model
+    assert (blind.listens_again, blind.trust) == (False, (0.0, 0.0))
+    assert fusion_config("avse-mmtm", LipSync(LIPS), config).model.trust == (0.0, 0.1)
+
+
 def test_the_second_time_may_be_told_the_opposite(clips: list[CachedClip], tmp_path: Path) -> None:
     mixtures = maker(clips, tmp_path, MixConfig(n_frames=8))
     batch = mixtures.batch(2, 1, np.random.default_rng(0))
-    model = replace(MODEL, listens_again=True, trust=(0.0, 0.1))
+    model = replace(MODEL, listens_again=True)
     guesses = []
     for name, swapped_share in (("told", 0.0), ("misled", 1.0)):
         config = FusionConfig(model, n_steps=2, first_time_share=0.0, swapped_share=swapped_share)
