@@ -46,8 +46,9 @@ class AvseNet(nn.Module):
         fed by the last three stages of the visual tower; a short temporal convolution refines the
         visual features first, so that the tower below can stay frozen. With `more_dilations` a
         fourth module stands between two rows of blocks over time; with `listens_again` the network
-        works twice, see `Agreement`. The mel mask is spread to the STFT bins and refined once with
-        the magnitude itself, for mel bands above 1 kHz are wider than the harmonics of a voice.
+        works twice, see `Agreement`, and with `trust` it doubts what it found, see `hear`. The mel
+        mask is spread to the STFT bins and refined once with the magnitude itself, for mel bands
+        above 1 kHz are wider than the harmonics of a voice.
     """
 
     def __init__(self, config: AvseConfig) -> None:
@@ -170,12 +171,11 @@ class AvseNet(nn.Module):
         _, evidence = self.agreement(mask, magnitude, lips.embedding, is_visible)
         share = doubt(evidence, mask * magnitude, magnitude, is_visible, self.config.trust)
         some = share > 0
-        if not some.any():
-            return Heard(mask, share)
-        seen = [x[some] for x in visual]
-        blind = self.hear(log_mel[some], magnitude[some], seen, torch.zeros_like(is_visible[some]))
-        mask = mask.clone()
-        mask[some] = torch.lerp(mask[some], blind.mask, share[some, None, None])
+        if some.any():
+            hidden = torch.zeros_like(is_visible[some])
+            blind = self.mask(log_mel[some], magnitude[some], [x[some] for x in visual], hidden)
+            mask = mask.clone()
+            mask[some] = torch.lerp(mask[some], blind, share[some, None, None])
         return Heard(mask, share)
 
     def mask_and_penalty(

@@ -87,7 +87,7 @@ def perceptual_disturbance(enhanced: Tensor, clean: Tensor) -> Tensor:
     the worst frames count most (their norm of order 6).
 
     On 18 mixtures of VoiceBank+DEMAND whose masks were varied in nine ways it goes with PESQ-WB
-    before the curve at .98, and at .94 where only a mask's sharpness differs.
+    before the curve at .98, and at .93 where only a mask's sharpness differs.
 
     Reference:
         ITU-T P.862 and P.862.2; as a loss: Martin-Donas et al., IEEE SPL 25(11), 2018.
