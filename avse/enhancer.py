@@ -25,6 +25,7 @@ _DEFAULTS = EnhanceOptions()
 TOLD_OFFSET_FRAMES = 1.5
 """Smaller offsets between picture and sound are mended without a warning."""
 TOLD_DOUBT = 0.5
+"""Less doubt than this is not told: the voice that was found is the louder part of the result."""
 STFT_FRAMES_PER_S = STFT_FRAMES_PER_VIDEO_FRAME * VIDEO_FPS
 
 

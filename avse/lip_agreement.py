@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avse.spans import runs
 from models.lip_sync import LipSync
 from preprocessing.mouth_store import release_pages
 from preprocessing.spectral import level_gain, log_mel, stft
@@ -109,10 +110,8 @@ def _stretches(
     is_visible: NDArray[np.bool_], config: SpeakerConfig, max_frames: int
 ) -> list[tuple[int, int]]:
     """Visible stretches of at most one window, spread over the clip."""
-    padded = np.concatenate([[False], is_visible, [False]])
-    edges = np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
     found = []
-    for start, stop in edges.tolist():
+    for start, stop in runs(is_visible).tolist():
         n_parts = -(-(stop - start) // config.window_frames)
         bounds = np.linspace(start, stop, n_parts + 1).round().astype(int).tolist()
         found += list(pairwise(bounds))

@@ -125,13 +125,6 @@ class SoundNet(nn.Module):
         """As `AvseNet.hear`; of its arguments only the magnitude counts."""
         return Heard.surely(self(magnitude))
 
-    def mask(
-        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
-    ) -> Tensor:
-        """As `AvseNet.mask`; of its arguments only the magnitude counts."""
-        mask: Tensor = self(magnitude)
-        return mask
-
 
 def _conv(n_in: int, n_out: int, stride: tuple[int, int] = (1, 1)) -> nn.Sequential:
     return nn.Sequential(

@@ -183,16 +183,12 @@ class FusionTrainer(Learner[AvseNet]):
         Raises:
             RuntimeError: The weights do not fit.
         """
-        if self.step:
-            return
         if joins_anew:
             own = self.net.state_dict()
             towers = {k: v for k, v in state.items() if k in own and not k.startswith(JOINS)}
             state = own | towers
         fresh = {k: v for k, v in self.net.state_dict().items() if k.startswith(ADDED)}
-        state = fresh | state
-        self.net.load_state_dict(state)
-        self.ema.load_state_dict(state)
+        super().start_from(fresh | state)
 
 
 def enhancement_loss(

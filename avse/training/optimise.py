@@ -70,6 +70,16 @@ class Learner(Generic[Net]):
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
 
+    def start_from(self, state: dict[str, Tensor]) -> None:
+        """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
+
+        Raises:
+            RuntimeError: The weights do not fit.
+        """
+        if not self.step:
+            self.net.load_state_dict(state)
+            self.ema.load_state_dict(state)
+
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next step."""
         for group in self.optimiser.param_groups:

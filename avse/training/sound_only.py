@@ -80,16 +80,6 @@ class SoundTrainer(Learner[SoundNet]):
         groups = [{"params": list(net.parameters()), "share": 1.0}]
         super().__init__(net, ema, groups, config.weight_decay, run)
 
-    def start_from(self, state: dict[str, Tensor]) -> None:
-        """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
-
-        Raises:
-            RuntimeError: The weights do not fit.
-        """
-        if not self.step:
-            self.net.load_state_dict(state)
-            self.ema.load_state_dict(state)
-
     def train(
         self, mixtures: NoisySpeech, valid: Sequence[SoundPair], progress: Progress = no_progress
     ) -> SoundNet:

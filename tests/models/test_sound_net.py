@@ -26,8 +26,9 @@ def test_it_sees_nothing() -> None:
     assert not net.sees
     assert net.encode_visual(torch.zeros(1, 2, 112, 112)) == []
     is_visible = torch.ones(1, 2, dtype=torch.bool)
-    mask = net.mask(torch.zeros(1, 8, 80), magnitude, [], is_visible)
-    assert torch.equal(mask, net(magnitude))
+    heard = net.hear(torch.zeros(1, 8, 80), magnitude, [], is_visible)
+    assert torch.equal(heard.mask, net(magnitude))
+    assert not heard.doubt.any()
 
 
 def test_every_bin_counts_but_the_last_which_follows_its_neighbour() -> None:
