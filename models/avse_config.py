@@ -9,6 +9,15 @@ from models.visual_tower import VisualTowerConfig
 Fusion = Literal[
     "mmtm", "mmtm-code", "conv-gate", "conv-sum", "msaf", "concat", "audio_only"
 ]  # fmt: skip
+TUPLES = (
+    "encoder_widths",
+    "dilations",
+    "more_dilations",
+    "level_dilations",
+    "bin_dilations",
+    "audio_widths",
+    "trust",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,9 @@ class AvseConfig:
         dilations: One residual block over time each, at video rate.
         excitation_weight: Weight of the excitation regulariser in the loss.
         more_dilations: Further blocks over time, behind a transfer module of their own.
+        level_dilations: One residual block over time and bands each, at every level of the sound's
+            encoder and decoder.
+        bin_dilations: The same, where the mask of mel bands becomes one of bins.
         listens_again: Work twice: the second time it is told what it found the first time, what it
             took away, and how both agree with the lips.
         audio_widths: Channels of the tower that tells how sounds agree with lips.
@@ -60,6 +72,8 @@ class AvseConfig:
     scales_lips: bool = False
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     more_dilations: tuple[int, ...] = ()
+    level_dilations: tuple[int, ...] = ()
+    bin_dilations: tuple[int, ...] = ()
     listens_again: bool = False
     audio_widths: tuple[int, ...] = (24, 48, 96, 192)
     trust: tuple[float, float] = (0.0, 0.0)
@@ -77,7 +91,7 @@ class AvseConfig:
             raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
         if isinstance(self.visual, dict):
             object.__setattr__(self, "visual", VisualTowerConfig(**self.visual))
-        for name in ("encoder_widths", "dilations", "more_dilations", "audio_widths", "trust"):
+        for name in TUPLES:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.fusion not in get_args(Fusion):
             raise ValueError(f"fusion: expected one of {get_args(Fusion)}, found {self.fusion!r}")

@@ -55,7 +55,8 @@ class AvseNet(nn.Module):
         """Build the towers and the transfer modules the configuration asks for."""
         super().__init__()
         self.config = config
-        self.encoder = SoundEncoder(config.encoder_widths)
+        levels = (config.encoder_widths, config.level_dilations)
+        self.encoder = SoundEncoder(*levels)
         n_flat = config.encoder_widths[-1] * (config.n_mels // 16)
         self.into = nn.Conv1d(n_flat, config.n_bottleneck, 1)
         self.blocks = nn.ModuleList(TimeBlock(config.n_bottleneck, d) for d in config.dilations)
@@ -63,9 +64,10 @@ class AvseNet(nn.Module):
             TimeBlock(config.n_bottleneck, d, starts_open=True) for d in config.more_dilations
         )
         self.out_of = nn.Conv1d(config.n_bottleneck, n_flat, 1)
-        self.decoder = SoundDecoder(config.encoder_widths)
+        self.decoder = SoundDecoder(*levels)
         n_last = config.encoder_widths[0] // 2
-        self.refine = BinRefiner(config.n_mels, config.n_bins, config.sample_rate_hz, n_last)
+        bins = (config.n_mels, config.n_bins, config.sample_rate_hz)
+        self.refine = BinRefiner(*bins, n_last, config.bin_dilations)
         if config.fusion != "audio_only":
             self._build_visual(config)
         if config.listens_again:

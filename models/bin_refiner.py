@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.mel_bands import mel_to_bins
+from models.sound_tower import SpectrumBlock
 
 
 class BinRefiner(nn.Module):
@@ -16,8 +17,15 @@ class BinRefiner(nn.Module):
 
     FOLD = 4
 
-    def __init__(self, n_mels: int, n_bins: int, sample_rate_hz: int, n_in: int) -> None:
-        """Build with fresh weights for `n_in` channels of the decoder."""
+    def __init__(
+        self,
+        n_mels: int,
+        n_bins: int,
+        sample_rate_hz: int,
+        n_in: int,
+        dilations: tuple[int, ...] = (),
+    ) -> None:
+        """Build with fresh weights for `n_in` channels of the decoder; a block each dilation."""
         super().__init__()
         n_folded = -(-n_bins // self.FOLD) * self.FOLD
         spread = mel_to_bins(n_mels, n_bins, sample_rate_hz)
@@ -32,6 +40,7 @@ class BinRefiner(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(32, self.FOLD, 3, padding=1),
         )
+        self.blocks = nn.Sequential(*(SpectrumBlock(32, d) for d in dilations))
         self.spread: Tensor
         self.grouped: Tensor
 
@@ -43,7 +52,8 @@ class BinRefiner(nn.Module):
         level = F.pad(level, (0, fine.shape[3] - n_bins))
         coarse = self.coarse(x) @ self.grouped  # [B, 12, T, G]
         parts = [self._fold(fine), self._fold(level), rearrange(coarse, "b c t g -> b t g c")]
-        y = self.refine(rearrange(torch.cat(parts, 3), "b t g c -> b c t g"))
+        y = self.refine[:2](rearrange(torch.cat(parts, 3), "b t g c -> b c t g"))
+        y = self.refine[2](self.blocks(y))
         y = rearrange(y, "b k t g -> b t (g k)") + fine[:, 0]
         return torch.sigmoid(y[..., :n_bins])
 

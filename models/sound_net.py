@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.agreement import Heard
-from models.sound_tower import TimeBlock
+from models.sound_tower import TimeBlock, spectrum_blocks
 
 FOLD = 4
 """Neighbouring bins that become channels, so that the convolutions stay small."""
@@ -25,12 +25,14 @@ class SoundNetConfig:
         widths: Channels of the four levels.
         n_bottleneck: Channels of the blocks over time.
         dilations: One residual block over time each, at 25 steps a second.
+        level_dilations: One residual block over time and bands each, at every level of the decoder.
     """
 
     n_bins: int = 321
     widths: tuple[int, ...] = (32, 48, 64, 96)
     n_bottleneck: int = 256
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
+    level_dilations: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Accept what JSON gives.
@@ -38,7 +40,7 @@ class SoundNetConfig:
         Raises:
             ValueError: There are not as many widths as levels.
         """
-        for name in ("widths", "dilations"):
+        for name in ("widths", "dilations", "level_dilations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.widths) != len(TIME_STRIDES):
             raise ValueError(f"widths: expected {len(TIME_STRIDES)}, found {len(self.widths)}")
@@ -75,6 +77,7 @@ class SoundNet(nn.Module):
         self.blocks = nn.ModuleList(TimeBlock(config.n_bottleneck, d) for d in config.dilations)
         self.out_of = nn.Conv1d(config.n_bottleneck, n_flat, 1)
         self.mixers = nn.ModuleList(_conv(n, n) for n in widths)
+        self.level_blocks = spectrum_blocks(widths, config.level_dilations)
         self.doublers = nn.ModuleList(
             nn.ConvTranspose2d(n_in, n_out, stride, stride)
             for n_out, n_in, stride in zip(widths, widths[1:], strides[1:], strict=False)
@@ -103,7 +106,7 @@ class SoundNet(nn.Module):
         x = self._over_time(x)
         for level in range(len(TIME_STRIDES) - 1, -1, -1):
             x = x + skips[level]
-            x = x + self.mixers[level](x)
+            x = self.level_blocks[level](x + self.mixers[level](x))
             if level:
                 x = F.relu(self.doublers[level - 1](x))
         x = self.last(torch.cat([x, loudness], 1))

@@ -27,7 +27,8 @@ from models.lip_sync import LipSync
 from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
 
-ADDED = ("more_blocks.", "transfers.3.", "agreement.", "hint.", "evidence.")
+BLOCKS = ("more_blocks.", "encoder.level_blocks.", "decoder.level_blocks.", "refine.blocks.")
+ADDED = (*BLOCKS, "transfers.3.", "agreement.", "hint.", "evidence.")
 """What can be put into a trained network, in which it changes nothing until it has learned."""
 JOINS = ("transfers.", "concat.", "fusion.")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avse.errors import ConfigError
-from avse.training.fusion import ADDED
+from avse.training.fusion import ADDED, BLOCKS
 from avse.training.run_folder import code_version
 from models.registry import open_bundle
 from models.weights import BundleSpec, save_bundle
@@ -51,7 +51,7 @@ def _mean(name: str, states: Sequence[dict[str, Tensor]]) -> Tensor:
     if name.startswith(TOWERS) or not first.is_floating_point():
         return first
     values = [state[name].double() for state in states if name in state]
-    is_last_scale = name.startswith("more_blocks.") and name.endswith(LAST_SCALE)
+    is_last_scale = name.startswith(BLOCKS) and name.endswith(LAST_SCALE)
     if name.startswith(CLOSED) or is_last_scale:
         values += [torch.zeros_like(values[0])] * (len(states) - len(values))
     return (sum(values[1:], values[0]) / len(values)).to(first.dtype)

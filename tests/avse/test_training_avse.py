@@ -169,6 +169,7 @@ def saved_net(folder: Path, value: float, **more: Any) -> Path:
 
 def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_path: Path) -> None:
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
+    again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
     spec = mean_bundle([new, old], tmp_path / "mean")
     assert len(spec.card["mean_of"]) == 2
@@ -180,6 +181,9 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
         "transfers.3.squeeze.weight": 0.5,
         "more_blocks.0.norm2.weight": 0.25,
         "more_blocks.0.conv1.weight": 0.5,
+        "encoder.level_blocks.1.0.norm2.weight": 0.25,
+        "decoder.level_blocks.2.0.conv2.weight": 0.5,
+        "refine.blocks.0.norm2.bias": 0.25,
         "visual.stem.0.weight": 0.5,
     }
     for name, value in whole.items():

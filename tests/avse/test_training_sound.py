@@ -121,7 +121,9 @@ def test_a_fresh_run_begins_with_the_weights_of_an_earlier_one(
 ) -> None:
     train_sound(data_dir, tmp_path / "first", SMALL)
     bundles = tmp_path / "first" / "bundles"
-    still = replace(SMALL, start_from=str(bundles), sound=replace(SMALL.sound, learning_rate=0.0))
+    grown = replace(SMALL.sound.model, level_dilations=(1,))
+    sound = replace(SMALL.sound, model=grown, learning_rate=0.0)
+    still = replace(SMALL, start_from=str(bundles), sound=sound)
     train_sound(data_dir, tmp_path / "second", still)
     first, second = (
         load_bundle(tmp_path / name / "bundles" / "avse-sound").module.state_dict()

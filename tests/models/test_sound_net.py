@@ -1,5 +1,7 @@
 """The network that hears only: shapes, ranges, what it looks at."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -47,6 +49,19 @@ def test_a_mask_is_in_step_with_its_sound() -> None:
     later = torch.cat([magnitude[:, -8:], magnitude[:, :-8]], 1)
     middle = net(magnitude)[:, 100:140]
     assert torch.allclose(net(later)[:, 108:148], middle, atol=1e-5)
+
+
+def test_blocks_put_into_a_trained_network_change_nothing_until_they_learn() -> None:
+    plain, magnitude = tiny(), torch.rand(1, 8, 321)
+    grown = SoundNet(replace(TINY, level_dilations=(1, 2))).eval()
+    missing, unexpected = grown.load_state_dict(plain.state_dict(), strict=False)
+    assert unexpected == []
+    assert all(name.startswith("level_blocks.") for name in missing)
+    assert torch.equal(grown(magnitude), plain(magnitude))
+    grown.train()(magnitude).sum().backward()
+    scales = [p for n, p in grown.named_parameters() if n in missing and n.endswith("norm2.weight")]
+    assert len(scales) == 8
+    assert all(scale.grad is not None and scale.grad.abs().sum() > 0 for scale in scales)
 
 
 def test_other_shapes_are_refused() -> None:
