@@ -31,11 +31,12 @@ def negative_snr(enhanced: Tensor, clean: Tensor) -> Tensor:
     """Negative ratio of a sound `[B, L]` to what the enhanced one differs by, in dB, in -30..30.
 
     Unlike `negative_si_sdr` it minds the level: under that loss networks gave clean speech back
-    2.4 dB too quiet.
+    2.4 dB too quiet. It is 0 where the clean sound is silent: a network that is paid for every dB
+    of a silence that nobody hears any more takes people for silent who are not.
     """
-    energy = clean.square().sum(1).clamp_min(1e-6)
-    ratio = energy / (enhanced - clean).square().sum(1).clamp_min(1e-8)
-    return -(10 * torch.log10(ratio.clamp(1e-3, 1e3)))
+    energy = clean.square().sum(1)
+    ratio = energy.clamp_min(1e-6) / (enhanced - clean).square().sum(1).clamp_min(1e-8)
+    return torch.where(energy > 1e-6, -(10 * torch.log10(ratio.clamp(1e-3, 1e3))), 0.0)
 
 
 def _compress(magnitude: Tensor, exponent: float) -> Tensor:

@@ -41,6 +41,7 @@ class MixConfig:
         target_only_share: Windows with nothing but the target.
         pair_share: Windows that come in pairs: the same mixture twice, once with each voice's lips
             and that voice as the target, so that nothing but the lips can tell them apart.
+        alone_share: Of those pairs, the ones with nothing beside the two voices.
         hidden_share: Windows whose mouth is hidden throughout.
         half_hidden_share: Windows whose mouth is hidden for a stretch.
         silent_share: Windows outside the pairs in which the person seen says nothing: the mouth all
@@ -67,6 +68,7 @@ class MixConfig:
     clean_share: float = 0.2
     target_only_share: float = 0.06
     pair_share: float = 0.625
+    alone_share: float = 0.0
     hidden_share: float = 0.1
     half_hidden_share: float = 0.1
     silent_share: float = 0.0
@@ -182,10 +184,11 @@ class MixtureMaker:
         second = self._target(rng, first.voice, may_hide=False)
         balance = 10 ** (-rng.uniform(-5, 5) / 20)
         second = replace(second, clean=second.clean * (balance * _ratio(first.clean, second.clean)))
-        voices, noise = self._interference(first.voice, max(0, n_voices - 1), rng)
-        rest = voices + noise
-        rest = rest * self._gain(first.clean, rest, rng, least_db=rng.uniform(0, 5))
-        noisy = first.clean + second.clean + rest
+        noisy = first.clean + second.clean
+        if rng.random() >= self.config.alone_share:
+            voices, noise = self._interference(first.voice, max(0, n_voices - 1), rng)
+            rest = voices + noise
+            noisy = noisy + rest * self._gain(first.clean, rest, rng, least_db=rng.uniform(0, 5))
         return [self._levelled(t, noisy, rng) for t in (first, second)]
 
     def _levelled(self, target: _Target, noisy: Samples, rng: np.random.Generator) -> _Example:

@@ -309,16 +309,18 @@ def test_mixtures_repeat_and_hold_what_they_promise(
     assert torch.isfinite(first.noisy).all()
 
 
+@pytest.mark.parametrize("alone", [False, True])
 def test_pairs_are_one_mixture_with_either_voice_as_the_target(
-    clips: list[CachedClip], tmp_path: Path
+    clips: list[CachedClip], tmp_path: Path, *, alone: bool
 ) -> None:
-    config = MixConfig(n_frames=8, pair_share=1.0, noise_share=0.0)
-    batch = maker(clips, tmp_path, config).batch(6, 0, np.random.default_rng(3))
+    config = MixConfig(n_frames=8, pair_share=1.0, noise_share=0.0, target_only_share=0.0)
+    make = maker(clips, tmp_path, replace(config, alone_share=float(alone)))
+    batch = make.batch(6, 3, np.random.default_rng(3))
     for first, second in zip(range(0, 6, 2), range(1, 6, 2), strict=True):
         scale = batch.noisy[first].norm() / batch.noisy[second].norm()
         assert torch.allclose(batch.noisy[first], batch.noisy[second] * scale, atol=1e-5)
         both = batch.clean[first] + batch.clean[second] * scale
-        assert torch.allclose(both, batch.noisy[first], atol=1e-5)
+        assert torch.allclose(both, batch.noisy[first], atol=1e-5) == alone
 
 
 def test_lips_may_be_moved_in_time_inside_their_clip(
@@ -443,6 +445,7 @@ def test_losses_are_least_at_the_truth() -> None:
     other = clean + 0.5 * torch.randn(2, 4000, generator=generator)
     assert compressed_l1(clean.abs(), clean.abs()) == 0
     assert (negative_snr(clean, clean) < negative_snr(0.8 * clean, clean)).all()
+    assert not negative_snr(clean, torch.zeros_like(clean)).any()
     assert (negative_si_sdr(clean, clean) < negative_si_sdr(other, clean)).all()
     assert torch.allclose(
         negative_si_sdr(other, clean), negative_si_sdr(3 * other, clean), atol=1e-3
