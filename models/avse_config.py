@@ -18,6 +18,7 @@ TUPLES = (
     "audio_widths",
     "trust",
 )
+"""Settings that JSON gives as lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,11 @@ class AvseNet(nn.Module):
         Three transfer modules (the paper: two), all in the second half of the sound encoder and
         fed by the last three stages of the visual tower; a short temporal convolution refines the
         visual features first, so that the tower below can stay frozen. With `more_dilations` a
-        fourth module stands between two rows of blocks over time; with `listens_again` the network
-        works twice, see `Agreement`, and with `trust` it doubts what it found, see `hear`. The mel
-        mask is spread to the STFT bins and refined once with the magnitude itself, for mel bands
-        above 1 kHz are wider than the harmonics of a voice.
+        fourth module stands between two rows of blocks over time, with `level_dilations` residual
+        blocks over time and bands at each layer of the sound, with `bin_dilations` before its mask;
+        with `listens_again` the network works twice, see `Agreement`, and with `trust` it doubts
+        what it found, see `hear`. The mel mask is spread to the STFT bins and refined once with the
+        magnitude itself, for mel bands above 1 kHz are wider than the harmonics of a voice.
     """
 
     def __init__(self, config: AvseConfig) -> None:
