@@ -186,8 +186,7 @@ class MixtureMaker:
         second = replace(second, clean=second.clean * (balance * _ratio(first.clean, second.clean)))
         noisy = first.clean + second.clean
         if rng.random() >= self.config.alone_share:
-            voices, noise = self._interference(first.voice, max(0, n_voices - 1), rng)
-            rest = voices + noise
+            rest = np.add(*self._interference(first.voice, max(0, n_voices - 1), rng))
             noisy = noisy + rest * self._gain(first.clean, rest, rng, least_db=rng.uniform(0, 5))
         return [self._levelled(t, noisy, rng) for t in (first, second)]
 
