@@ -99,7 +99,7 @@ class SpectrumBlock(nn.Module):
     A fresh block changes nothing, so that it can be put into a trained network.
     """
 
-    def __init__(self, n_channels: int, dilation: int = 1) -> None:
+    def __init__(self, n_channels: int, dilation: int) -> None:
         """Two convolutions of 3 x 3, the first dilated in time."""
         super().__init__()
         self.conv1 = nn.Conv2d(

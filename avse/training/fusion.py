@@ -87,6 +87,8 @@ class FusionConfig:
 class FusionTrainer(Learner[AvseNet]):
     """One resumable run; the lip tower's features come from the mixtures, not from pictures."""
 
+    added = ADDED
+
     def __init__(self, config: FusionConfig, run: RunFolder, compute: Compute = CPU) -> None:
         """Fresh or resumed state."""
         torch.manual_seed(config.seed)
@@ -188,8 +190,7 @@ class FusionTrainer(Learner[AvseNet]):
             own = self.net.state_dict()
             towers = {k: v for k, v in state.items() if k in own and not k.startswith(JOINS)}
             state = own | towers
-        fresh = {k: v for k, v in self.net.state_dict().items() if k.startswith(ADDED)}
-        super().start_from(fresh | state)
+        super().start_from(state)
 
 
 def enhancement_loss(

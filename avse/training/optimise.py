@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -50,7 +50,11 @@ class Learner(Generic[Net]):
         optimiser: Of `net`; each group has a `share` of the rate.
         run: Where both are kept.
         step: Steps done.
+        added: What parts begin with that can be put into a trained network, where they change
+            nothing until they learn.
     """
+
+    added: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, net: Net, ema: Net, groups: list[dict[str, Any]], weight_decay: float, run: RunFolder
@@ -73,12 +77,17 @@ class Learner(Generic[Net]):
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin a fresh run with the weights of an earlier one; a resumed run keeps its own.
 
+        Args:
+            state: The earlier weights; parts of `added` that they lack begin anew.
+
         Raises:
             RuntimeError: The weights do not fit.
         """
-        if not self.step:
-            self.net.load_state_dict(state)
-            self.ema.load_state_dict(state)
+        if self.step:
+            return
+        fresh = {k: v for k, v in self.net.state_dict().items() if k.startswith(self.added)}
+        for net in (self.net, self.ema):
+            net.load_state_dict(fresh | state)
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next step."""

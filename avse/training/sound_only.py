@@ -69,6 +69,8 @@ class SoundPair:
 class SoundTrainer(Learner[SoundNet]):
     """One resumable run."""
 
+    added = ("level_blocks.",)
+
     def __init__(self, config: SoundConfig, run: RunFolder, compute: Compute = CPU) -> None:
         """Fresh or resumed state."""
         torch.manual_seed(config.seed)
@@ -79,12 +81,6 @@ class SoundTrainer(Learner[SoundNet]):
         run.describe(config, config.seed)
         groups = [{"params": list(net.parameters()), "share": 1.0}]
         super().__init__(net, ema, groups, config.weight_decay, run)
-
-    def start_from(self, state: dict[str, Tensor]) -> None:
-        """As `Learner.start_from`; blocks that the weights lack begin anew and change nothing."""
-        own = self.net.state_dict()
-        fresh = {key: value for key, value in own.items() if key.startswith("level_blocks.")}
-        super().start_from(fresh | state)
 
     def train(
         self, mixtures: NoisySpeech, valid: Sequence[SoundPair], progress: Progress = no_progress
