@@ -12,6 +12,7 @@ from models.agreement import Agreement, Heard, doubt
 from models.avse_config import AvseConfig
 from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
+from models.harmonic_tower import HarmonicTower
 from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
@@ -68,7 +69,7 @@ class AvseNet(nn.Module):
         self.decoder = SoundDecoder(*levels)
         n_last = config.encoder_widths[0] // 2
         bins = (config.n_mels, config.n_bins, config.sample_rate_hz)
-        self.refine = BinRefiner(*bins, n_last, config.bin_dilations)
+        self.refine = BinRefiner(*bins, n_last, config.bin_dilations, _harmonics(config, n_last))
         if config.fusion != "audio_only":
             self._build_visual(config)
         if config.listens_again:
@@ -222,18 +223,19 @@ class AvseNet(nn.Module):
         x, skips = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"), hint)  # [B, C4, V, M/16]
         x = self._transfer(0, x, lips, state)
         skips[-1] = x
-        x = self._over_time(x, evidence, lips, state)
+        deep = self._over_time(x, evidence, lips, state)  # [B, D, V]
+        x = rearrange(self.out_of(deep), "b (c m) v -> b c v m", m=self.config.n_mels // 16)
         x = self.decoder(x, skips)  # [B, C, T, M]
         gates = state.excitations
         penalty = excitation_penalty(gates) if gates else magnitude.new_zeros(())
-        return self.refine(x, magnitude), penalty
+        is_last = guess is not None or not self.config.listens_again
+        return self.refine(x, magnitude, deep, guess, is_last=is_last), penalty
 
     def _over_time(
         self, x: Tensor, evidence: Tensor | None, lips: Lips, state: FusionState
     ) -> Tensor:
-        """The bottleneck: `[B, C4, V, M/16]` to the same."""
-        n_bands = self.config.n_mels // 16
-        x = self.into(rearrange(x, "b c v m -> b (c m) v", m=n_bands))  # [B, D, V]
+        """The bottleneck: `[B, C4, V, M/16]` to `[B, D, V]`."""
+        x = self.into(rearrange(x, "b c v m -> b (c m) v"))
         if evidence is not None:
             x = x + evidence
         x = self._transfer(1, x, lips, state)
@@ -248,8 +250,7 @@ class AvseNet(nn.Module):
             x = self._transfer(3, x, lips, state)
         for block in self.more_blocks:
             x = block(x)
-        deep: Tensor = rearrange(self.out_of(x), "b (c m) v -> b c v m", m=n_bands)
-        return deep
+        return x
 
     def _lips(self, visual: list[Tensor], is_visible: Tensor) -> Lips:
         if not self.sees:
@@ -294,6 +295,15 @@ class AvseNet(nn.Module):
         excitations = transfer.excitations(streams)
         state.excitations.extend(e for e in excitations if e is not None)
         return transfer.recalibrate(streams, excitations)[0]
+
+
+def _harmonics(config: AvseConfig, n_last: int) -> HarmonicTower | None:
+    if not config.harmonic_dilations:
+        return None
+    bins = (config.n_mels, config.n_bins, config.sample_rate_hz)
+    inputs = (n_last, config.n_bottleneck)
+    shape = (bins, config.n_harmonic_bins, inputs, config.n_harmonic)
+    return HarmonicTower(*shape, config.harmonic_dilations)
 
 
 def _one_sided(config: AvseConfig) -> dict[str, Any]:

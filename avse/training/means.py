@@ -14,7 +14,7 @@ from models.registry import open_bundle
 from models.weights import BundleSpec, save_bundle
 
 TOWERS = ("visual.", "lip_head.", "agreement.")
-CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
+CLOSED = ("hint.", "evidence.", "transfers.3.excite.", "refine.harmonics.out_of.")
 """Added parts that begin at zero, beside the last scale of each added block."""
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
 

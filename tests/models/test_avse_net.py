@@ -13,7 +13,7 @@ from models.lip_sync import LipSync, LipSyncConfig
 from models.mel_bands import mel_to_bins
 from models.visual_tower import VisualTowerConfig
 
-TINY = VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32)
+TINY = VisualTowerConfig(widths=(8, 6, 8, 10), input_px=32)
 
 
 def tiny(fusion: str, squeeze: str = "frame", **more: Any) -> AvseNet:
@@ -66,6 +66,8 @@ AGAIN = {
     "more_dilations": (2, 1),
     "level_dilations": (1, 2),
     "bin_dilations": (2,),
+    "harmonic_dilations": (1, 2),
+    "n_harmonic": 6,
     "n_lip_embedding": 6,
     "audio_widths": (4, 6, 8, 10),
 }
@@ -77,7 +79,7 @@ def test_what_is_put_into_a_trained_network_changes_nothing_at_first() -> None:
     plain = AvseNet(replace(config, n_lip_embedding=6)).eval()
     again = AvseNet(replace(config, **AGAIN)).eval()  # type: ignore[arg-type]
     missing, unexpected = again.load_state_dict(plain.state_dict(), strict=False)
-    parts = ("transfers.3.", "agreement.", "hint.", "evidence.")
+    parts = ("transfers.3.", "agreement.", "hint.", "evidence.", "refine.harmonics.")
     assert all(name.startswith(parts) or "blocks." in name for name in missing)
     assert unexpected == []
     log_mel, magnitude, crops, is_visible = batch()
@@ -97,6 +99,27 @@ def test_the_second_time_uses_what_the_first_found() -> None:
     unused = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     shut = [name for name in unused if not name.startswith("agreement.")]
     assert all("blocks." in name and ".norm2." not in name for name in shut)
+
+
+def test_harmonics_correct_the_lowest_bins_of_the_last_mask_alone() -> None:
+    net, plain = (tiny("mmtm", **AGAIN).eval() for _ in range(2))
+    plain.refine.harmonics = None
+    sound, magnitude, crops, is_visible = batch()
+    with torch.no_grad():
+        seen = (net.encode_visual(crops), is_visible)
+        first, same = (n.mask_and_penalty(sound, magnitude, *seen)[0] for n in (net, plain))
+        told = (n.mask_and_penalty(sound, magnitude, *seen, first)[0] for n in (net, plain))
+    torch.testing.assert_close(first, same)
+    corrected, coarse = told
+    n_lowest = net.config.n_harmonic_bins
+    assert (corrected != coarse)[..., :n_lowest].float().mean() > 0.9
+    torch.testing.assert_close(corrected[..., n_lowest:], coarse[..., n_lowest:])
+
+
+@pytest.mark.parametrize("n_bins", [0, 7, 322])
+def test_harmonics_go_two_by_two(n_bins: int) -> None:
+    with pytest.raises(ValueError, match="n_harmonic_bins: expected even, at most 321, found"):
+        AvseConfig(n_harmonic_bins=n_bins)
 
 
 def test_what_the_network_doubts_is_what_it_hears_without_lips() -> None:
