@@ -15,7 +15,6 @@ TUPLES = (
     "more_dilations",
     "level_dilations",
     "bin_dilations",
-    "harmonic_dilations",
     "audio_widths",
     "trust",
 )
@@ -45,15 +44,13 @@ class AvseConfig:
         scales_lips: Give each visual feature the same spread over the visible frames of the window,
             but for a mouth that hardly moves: cameras and faces differ in how far a feature goes.
         dilations: One residual block over time each, at video rate.
+        mask_power: What is heard is the mask to this power: below 1 less is taken away than the
+            training, which minds what the ear minds, has made of it.
         excitation_weight: Weight of the excitation regulariser in the loss.
         more_dilations: Further blocks over time, behind a transfer module of their own.
         level_dilations: One residual block over time and bands each, at every level of the sound's
             encoder and decoder.
         bin_dilations: The same, where the mask of mel bands becomes one of bins.
-        harmonic_dilations: One block each of the tower that corrects the lowest bins of the last
-            mask, see `HarmonicTower`; none: no tower.
-        n_harmonic_bins: How many bins that are, even.
-        n_harmonic: Channels of that tower.
         listens_again: Work twice: the second time it is told what it found the first time, what it
             took away, and how both agree with the lips.
         audio_widths: Channels of the tower that tells how sounds agree with lips.
@@ -80,12 +77,10 @@ class AvseConfig:
     more_dilations: tuple[int, ...] = ()
     level_dilations: tuple[int, ...] = ()
     bin_dilations: tuple[int, ...] = ()
-    harmonic_dilations: tuple[int, ...] = ()
-    n_harmonic_bins: int = 128
-    n_harmonic: int = 48
     listens_again: bool = False
     audio_widths: tuple[int, ...] = (24, 48, 96, 192)
     trust: tuple[float, float] = (0.0, 0.0)
+    mask_power: float = 1.0
     excitation_weight: float = 1e-3
     dropout: float = 0.0
 
@@ -93,14 +88,12 @@ class AvseConfig:
         """Accept what JSON gives.
 
         Raises:
-            ValueError: An unknown way to fuse, an even number of pictures, an odd one of bins, a
-                second time without a lips/sound embedding, or trust that falls with agreement.
+            ValueError: An unknown way to fuse, an even number of pictures, a second time without
+                a lips/sound embedding, trust that falls with agreement, or a power that is not
+                above 0.
         """
         if self.centre_frames < 0 or (self.centre_frames and self.centre_frames % 2 == 0):
             raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
-        if self.n_harmonic_bins % 2 or not 0 < self.n_harmonic_bins <= self.n_bins:
-            wanted, found = f"even, at most {self.n_bins}", self.n_harmonic_bins
-            raise ValueError(f"n_harmonic_bins: expected {wanted}, found {found}")
         if isinstance(self.visual, dict):
             object.__setattr__(self, "visual", VisualTowerConfig(**self.visual))
         for name in TUPLES:
@@ -111,3 +104,5 @@ class AvseConfig:
             raise ValueError("listens_again: expected lips and their embedding, found none")
         if self.trust[0] > self.trust[1] or (any(self.trust) and not self.listens_again):
             raise ValueError(f"trust: expected two rising values, found {self.trust}")
+        if not self.mask_power > 0:
+            raise ValueError(f"mask_power: expected above 0, found {self.mask_power}")

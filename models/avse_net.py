@@ -12,7 +12,6 @@ from models.agreement import Agreement, Heard, doubt
 from models.avse_config import AvseConfig
 from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
-from models.harmonic_tower import HarmonicTower
 from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
@@ -48,9 +47,10 @@ class AvseNet(nn.Module):
         visual features first, so that the tower below can stay frozen. With `more_dilations` a
         fourth module stands between two rows of blocks over time, with `level_dilations` residual
         blocks over time and bands at each layer of the sound, with `bin_dilations` before its mask;
-        with `listens_again` the network works twice, see `Agreement`, and with `trust` it doubts
-        what it found, see `hear`. The mel mask is spread to the STFT bins and refined once with the
-        magnitude itself, for mel bands above 1 kHz are wider than the harmonics of a voice.
+        with `listens_again` the network works twice, see `Agreement`, with `trust` it doubts what
+        it found, and with `mask_power` it takes less away, see `hear`. The mel mask is spread to
+        the STFT bins and refined once with the magnitude itself, for mel bands above 1 kHz are
+        wider than the harmonics of a voice.
     """
 
     def __init__(self, config: AvseConfig) -> None:
@@ -69,7 +69,7 @@ class AvseNet(nn.Module):
         self.decoder = SoundDecoder(*levels)
         n_last = config.encoder_widths[0] // 2
         bins = (config.n_mels, config.n_bins, config.sample_rate_hz)
-        self.refine = BinRefiner(*bins, n_last, config.bin_dilations, _harmonics(config, n_last))
+        self.refine = BinRefiner(*bins, n_last, config.bin_dilations)
         if config.fusion != "audio_only":
             self._build_visual(config)
         if config.listens_again:
@@ -167,10 +167,11 @@ class AvseNet(nn.Module):
         sound, lips = (log_mel, magnitude), self._lips(visual, is_visible)
         mask, _ = self._once(*sound, lips, is_visible)
         if not self.config.listens_again:
-            return Heard.surely(mask)
+            return Heard.surely(self._softened(mask))
         mask, _ = self._once(*sound, lips, is_visible, mask)
+        softened = self._softened(mask)
         if not any(self.config.trust) or not is_visible.any():
-            return Heard.surely(mask)
+            return Heard.surely(softened)
         assert lips.embedding is not None
         _, evidence = self.agreement(mask, magnitude, lips.embedding, is_visible)
         share = doubt(evidence, mask * magnitude, magnitude, is_visible, self.config.trust)
@@ -178,9 +179,12 @@ class AvseNet(nn.Module):
         if some.any():
             hidden = torch.zeros_like(is_visible[some])
             blind = self.mask(log_mel[some], magnitude[some], [x[some] for x in visual], hidden)
-            mask = mask.clone()
-            mask[some] = torch.lerp(mask[some], blind, share[some, None, None])
-        return Heard(mask, share)
+            softened = softened.clone()
+            softened[some] = torch.lerp(softened[some], blind, share[some, None, None])
+        return Heard(softened, share)
+
+    def _softened(self, mask: Tensor) -> Tensor:
+        return mask if self.config.mask_power == 1 else mask**self.config.mask_power
 
     def mask_and_penalty(
         self,
@@ -223,19 +227,18 @@ class AvseNet(nn.Module):
         x, skips = self.encoder(rearrange(log_mel, "b t m -> b 1 t m"), hint)  # [B, C4, V, M/16]
         x = self._transfer(0, x, lips, state)
         skips[-1] = x
-        deep = self._over_time(x, evidence, lips, state)  # [B, D, V]
-        x = rearrange(self.out_of(deep), "b (c m) v -> b c v m", m=self.config.n_mels // 16)
+        x = self._over_time(x, evidence, lips, state)
         x = self.decoder(x, skips)  # [B, C, T, M]
         gates = state.excitations
         penalty = excitation_penalty(gates) if gates else magnitude.new_zeros(())
-        is_last = guess is not None or not self.config.listens_again
-        return self.refine(x, magnitude, deep, guess, is_last=is_last), penalty
+        return self.refine(x, magnitude), penalty
 
     def _over_time(
         self, x: Tensor, evidence: Tensor | None, lips: Lips, state: FusionState
     ) -> Tensor:
-        """The bottleneck: `[B, C4, V, M/16]` to `[B, D, V]`."""
-        x = self.into(rearrange(x, "b c v m -> b (c m) v"))
+        """The bottleneck: `[B, C4, V, M/16]` to the same."""
+        n_bands = self.config.n_mels // 16
+        x = self.into(rearrange(x, "b c v m -> b (c m) v", m=n_bands))  # [B, D, V]
         if evidence is not None:
             x = x + evidence
         x = self._transfer(1, x, lips, state)
@@ -250,7 +253,8 @@ class AvseNet(nn.Module):
             x = self._transfer(3, x, lips, state)
         for block in self.more_blocks:
             x = block(x)
-        return x
+        deep: Tensor = rearrange(self.out_of(x), "b (c m) v -> b c v m", m=n_bands)
+        return deep
 
     def _lips(self, visual: list[Tensor], is_visible: Tensor) -> Lips:
         if not self.sees:
@@ -295,15 +299,6 @@ class AvseNet(nn.Module):
         excitations = transfer.excitations(streams)
         state.excitations.extend(e for e in excitations if e is not None)
         return transfer.recalibrate(streams, excitations)[0]
-
-
-def _harmonics(config: AvseConfig, n_last: int) -> HarmonicTower | None:
-    if not config.harmonic_dilations:
-        return None
-    bins = (config.n_mels, config.n_bins, config.sample_rate_hz)
-    inputs = (n_last, config.n_bottleneck)
-    shape = (bins, config.n_harmonic_bins, inputs, config.n_harmonic)
-    return HarmonicTower(*shape, config.harmonic_dilations)
 
 
 def _one_sided(config: AvseConfig) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.harmonic_tower import HarmonicTower
 from models.mel_bands import mel_to_bins
 from models.sound_tower import SpectrumBlock
 
@@ -25,12 +24,8 @@ class BinRefiner(nn.Module):
         sample_rate_hz: int,
         n_in: int,
         dilations: tuple[int, ...] = (),
-        harmonics: HarmonicTower | None = None,
     ) -> None:
-        """Build with fresh weights for `n_in` channels of the decoder; a block each dilation.
-
-        The tower of harmonics has the last word on the lowest bins.
-        """
+        """Build with fresh weights for `n_in` channels of the decoder; a block each dilation."""
         super().__init__()
         n_folded = -(-n_bins // self.FOLD) * self.FOLD
         spread = mel_to_bins(n_mels, n_bins, sample_rate_hz)
@@ -46,14 +41,11 @@ class BinRefiner(nn.Module):
             nn.Conv2d(32, self.FOLD, 3, padding=1),
         )
         self.blocks = nn.Sequential(*(SpectrumBlock(32, d) for d in dilations))
-        self.harmonics = harmonics
         self.spread: Tensor
         self.grouped: Tensor
 
-    def forward(
-        self, x: Tensor, magnitude: Tensor, deep: Tensor, guess: Tensor | None, *, is_last: bool
-    ) -> Tensor:
-        """The mask; the last time the tower of harmonics corrects it, from bottleneck and guess."""
+    def forward(self, x: Tensor, magnitude: Tensor) -> Tensor:
+        """The mask; see the class."""
         n_bins = magnitude.shape[2]
         fine = self.fine(x) @ self.spread  # [B, 2, T, 4 G]
         level = torch.log(magnitude.unsqueeze(1) + 1e-4) / 4 + 1
@@ -63,8 +55,6 @@ class BinRefiner(nn.Module):
         y = self.refine[:2](rearrange(torch.cat(parts, 3), "b t g c -> b c t g"))
         y = self.refine[2](self.blocks(y))
         y = rearrange(y, "b k t g -> b t (g k)") + fine[:, 0]
-        if self.harmonics is not None and is_last:
-            y = self.harmonics(y[..., :n_bins], magnitude, x, deep, guess)
         return torch.sigmoid(y[..., :n_bins])
 
     def _fold(self, x: Tensor) -> Tensor:

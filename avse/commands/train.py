@@ -119,11 +119,15 @@ def mean_of_runs(
         list[Path], typer.Argument(metavar="BUNDLE...", help="Folders; the first gives the shape.")
     ],
     out_dir: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The new bundle.")],
+    mask_power: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=2.0, help="What is heard is the mask to this power."),
+    ] = None,
 ) -> None:
-    """Write the mean of the weights of several runs of one enhancer."""
+    """Write the mean of the weights of several runs of one enhancer (or of one)."""
     from avse.training.means import mean_bundle
 
-    spec = mean_bundle(bundles, out_dir)
+    spec = mean_bundle(bundles, out_dir, mask_power)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

@@ -28,7 +28,7 @@ from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
 
 BLOCKS = ("more_blocks.", "encoder.level_blocks.", "decoder.level_blocks.", "refine.blocks.")
-ADDED = (*BLOCKS, "refine.harmonics.", "transfers.3.", "agreement.", "hint.", "evidence.")
+ADDED = (*BLOCKS, "transfers.3.", "agreement.", "hint.", "evidence.")
 """What can be put into a trained network, in which it changes nothing until it has learned."""
 JOINS = ("transfers.", "concat.", "fusion.")
 
@@ -42,7 +42,6 @@ class FusionConfig:
         mix: The mixtures.
         n_steps: Optimiser steps.
         batch_size: Windows in a step.
-        learns_harmonics_only: The tower of harmonics learns; all else stays as it began.
         learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
         weight_decay: Of AdamW.
         snr_weight: Weight of `negative_snr`, per dB.
@@ -68,7 +67,6 @@ class FusionConfig:
     mix: MixConfig = field(default_factory=MixConfig)
     n_steps: int = 4000
     batch_size: int = 16
-    learns_harmonics_only: bool = False
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
     snr_weight: float = 0.006
@@ -100,7 +98,7 @@ class FusionTrainer(Learner[AvseNet]):
         for part in (net.encoder, net.decoder, net.refine):
             channels_last(part)
         run.describe(config, config.seed)
-        groups = _parameter_groups(net, config)
+        groups = _parameter_groups(net, config.tower_rate)
         super().__init__(net, ema, groups, config.weight_decay, run)
 
     def train(
@@ -134,7 +132,9 @@ class FusionTrainer(Learner[AvseNet]):
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; the losses come back."""
-        self._to_train()
+        self.net.train()
+        for module in lip_modules(self.net):
+            module.eval()  # their statistics stay those of the contrastive stage
         self.set_rate(self.config.learning_rate * cosine_rate(self.step, self.config.n_steps))
         batch = batch.to(self.compute.device)
         loss, figures = enhancement_loss(
@@ -142,15 +142,6 @@ class FusionTrainer(Learner[AvseNet]):
         )
         self.update(loss, self.config.ema_decay)
         return figures
-
-    def _to_train(self) -> None:
-        """Modules that do not learn keep their statistics: lips those of the contrastive stage."""
-        self.net.train()
-        if self.config.learns_harmonics_only:
-            self.net.eval()
-            _harmonics(self.net).train()
-        for module in lip_modules(self.net):
-            module.eval()
 
     def first_time(self, batch: Batch) -> Tensor | None:
         """What the averaged network finds the first time; None where the first time is learned."""
@@ -242,23 +233,12 @@ def _visual(net: AvseNet, batch: Batch) -> list[Tensor]:
     return list(torch.split(batch.features, list(net.visual.feature_channels), 2))
 
 
-def _parameter_groups(net: AvseNet, config: FusionConfig) -> list[dict[str, Any]]:
-    tower_rate = config.tower_rate
-    if config.learns_harmonics_only:
-        net.requires_grad_(False)
-        learners = list(_harmonics(net).requires_grad_().parameters())
-        return [{"params": learners, "share": 1.0}]
+def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
     tower = [p for module in lip_modules(net) for p in module.parameters()]
     learned = {id(p) for p in tower}
     rest = [p for p in net.parameters() if id(p) not in learned]
     groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     return groups + ([{"params": tower, "share": tower_rate}] if tower and tower_rate else [])
-
-
-def _harmonics(net: AvseNet) -> nn.Module:
-    if net.refine.harmonics is None:
-        raise ValueError("learns_harmonics_only: expected harmonic_dilations, found none")
-    return net.refine.harmonics
 
 
 def lip_modules(net: AvseNet) -> list[nn.Module]:

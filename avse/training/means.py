@@ -14,18 +14,19 @@ from models.registry import open_bundle
 from models.weights import BundleSpec, save_bundle
 
 TOWERS = ("visual.", "lip_head.", "agreement.")
-CLOSED = ("hint.", "evidence.", "transfers.3.excite.", "refine.harmonics.out_of.")
+CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 """Added parts that begin at zero, beside the last scale of each added block."""
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
 
 
-def mean_bundle(folders: Sequence[Path], out: Path) -> BundleSpec:
+def mean_bundle(folders: Sequence[Path], out: Path, mask_power: float | None = None) -> BundleSpec:
     """Write the equal mean of several enhancers' weights as a bundle.
 
     Args:
         folders: Bundles; the first gives shape, settings, card and the towers of the lips. What an
             older network lacks of that shape counts there as it begins, without effect.
         out: Folder of the new bundle.
+        mask_power: As in `AvseConfig`; None keeps the first one's.
 
     Raises:
         ModelError: A bundle cannot be opened.
@@ -43,7 +44,9 @@ def mean_bundle(folders: Sequence[Path], out: Path) -> BundleSpec:
     net.load_state_dict({name: _mean(name, states) for name in states[0]})
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
     card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
-    return save_bundle(out, replace(spec, card=card), net)
+    settings = {} if mask_power is None else {"mask_power": mask_power}
+    shape = spec.model_config | settings
+    return save_bundle(out, replace(spec, card=card, model_config=shape), net)
 
 
 def _mean(name: str, states: Sequence[dict[str, Tensor]]) -> Tensor:

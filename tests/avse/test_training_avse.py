@@ -156,22 +156,6 @@ def test_the_second_time_may_be_told_the_opposite(clips: list[CachedClip], tmp_p
     assert FusionTrainer(config, RunFolder(tmp_path / "first")).first_time(batch) is None
 
 
-def test_the_tower_of_harmonics_learns_and_the_rest_stays(
-    clips: list[CachedClip], tmp_path: Path
-) -> None:
-    mixtures = maker(clips, tmp_path, MixConfig(n_frames=8))
-    model = replace(MODEL, harmonic_dilations=(1,))
-    config = FusionConfig(model, n_steps=2, batch_size=2, learns_harmonics_only=True)
-    trainer = FusionTrainer(config, RunFolder(tmp_path / "run"))
-    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
-    trainer.train(mixtures, None)
-    moved = {n for n, v in trainer.net.state_dict().items() if not torch.equal(v, before[n])}
-    assert "refine.harmonics.out_of.weight" in moved
-    assert all(name.startswith("refine.harmonics.") for name in moved)
-    with pytest.raises(ValueError, match="learns_harmonics_only: expected harmonic_dilations"):
-        FusionTrainer(replace(config, model=MODEL), RunFolder(tmp_path / "none"))
-
-
 def saved_net(folder: Path, value: float, **more: Any) -> Path:
     """A bundle of an enhancer whose weights, towers included, are all of one value."""
     torch.manual_seed(0)
@@ -185,11 +169,13 @@ def saved_net(folder: Path, value: float, **more: Any) -> Path:
 
 def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_path: Path) -> None:
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
-    again |= {"level_dilations": (1,), "bin_dilations": (1,), "harmonic_dilations": (1,)}
+    again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
-    spec = mean_bundle([new, old], tmp_path / "mean")
+    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8)
     assert len(spec.card["mean_of"]) == 2
-    found = open_bundle(tmp_path / "mean")[1].state_dict()
+    net = open_bundle(tmp_path / "mean")[1]
+    assert net.config.mask_power == 0.8  # type: ignore[union-attr]
+    found = net.state_dict()
     whole = {
         "into.weight": 0.375,
         "hint.weight": 0.25,
@@ -200,8 +186,6 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
         "encoder.level_blocks.1.0.norm2.weight": 0.25,
         "decoder.level_blocks.2.0.conv2.weight": 0.5,
         "refine.blocks.0.norm2.bias": 0.25,
-        "refine.harmonics.out_of.weight": 0.25,
-        "refine.harmonics.into.weight": 0.5,
         "visual.stem.0.weight": 0.5,
     }
     for name, value in whole.items():

@@ -66,8 +66,6 @@ AGAIN = {
     "more_dilations": (2, 1),
     "level_dilations": (1, 2),
     "bin_dilations": (2,),
-    "harmonic_dilations": (1, 2),
-    "n_harmonic": 6,
     "n_lip_embedding": 6,
     "audio_widths": (4, 6, 8, 10),
 }
@@ -79,7 +77,7 @@ def test_what_is_put_into_a_trained_network_changes_nothing_at_first() -> None:
     plain = AvseNet(replace(config, n_lip_embedding=6)).eval()
     again = AvseNet(replace(config, **AGAIN)).eval()  # type: ignore[arg-type]
     missing, unexpected = again.load_state_dict(plain.state_dict(), strict=False)
-    parts = ("transfers.3.", "agreement.", "hint.", "evidence.", "refine.harmonics.")
+    parts = ("transfers.3.", "agreement.", "hint.", "evidence.")
     assert all(name.startswith(parts) or "blocks." in name for name in missing)
     assert unexpected == []
     log_mel, magnitude, crops, is_visible = batch()
@@ -101,27 +99,6 @@ def test_the_second_time_uses_what_the_first_found() -> None:
     assert all("blocks." in name and ".norm2." not in name for name in shut)
 
 
-def test_harmonics_correct_the_lowest_bins_of_the_last_mask_alone() -> None:
-    net, plain = (tiny("mmtm", **AGAIN).eval() for _ in range(2))
-    plain.refine.harmonics = None
-    sound, magnitude, crops, is_visible = batch()
-    with torch.no_grad():
-        seen = (net.encode_visual(crops), is_visible)
-        first, same = (n.mask_and_penalty(sound, magnitude, *seen)[0] for n in (net, plain))
-        told = (n.mask_and_penalty(sound, magnitude, *seen, first)[0] for n in (net, plain))
-    torch.testing.assert_close(first, same)
-    corrected, coarse = told
-    n_lowest = net.config.n_harmonic_bins
-    assert (corrected != coarse)[..., :n_lowest].float().mean() > 0.9
-    torch.testing.assert_close(corrected[..., n_lowest:], coarse[..., n_lowest:])
-
-
-@pytest.mark.parametrize("n_bins", [0, 7, 322])
-def test_harmonics_go_two_by_two(n_bins: int) -> None:
-    with pytest.raises(ValueError, match="n_harmonic_bins: expected even, at most 321, found"):
-        AvseConfig(n_harmonic_bins=n_bins)
-
-
 def test_what_the_network_doubts_is_what_it_hears_without_lips() -> None:
     net = tiny("mmtm", **AGAIN, trust=(2.0, 3.0)).eval()
     sound, magnitude, crops, is_visible = batch(16)
@@ -138,6 +115,20 @@ def test_what_the_network_doubts_is_what_it_hears_without_lips() -> None:
     expected = torch.lerp(seen.mask, blind.mask, heard.doubt[:, None, None])
     torch.testing.assert_close(heard.mask, expected)
     assert not torch.equal(heard.mask[0], seen.mask[0])
+
+
+@pytest.mark.parametrize("more", [{}, AGAIN])
+def test_what_is_heard_is_the_mask_to_a_power(more: dict[str, Any]) -> None:
+    net = tiny("mmtm", **more).eval()
+    sound, magnitude, crops, is_visible = batch()
+    with torch.no_grad():
+        visual = net.encode_visual(crops)
+        plain = net.hear(sound, magnitude, visual, is_visible)
+        net.config = replace(net.config, mask_power=0.5)
+        soft = net.hear(sound, magnitude, visual, is_visible)
+    torch.testing.assert_close(soft.mask, plain.mask.sqrt())
+    with pytest.raises(ValueError, match="mask_power: expected above 0, found"):
+        AvseConfig(mask_power=0.0)
 
 
 def test_trust_rises_and_needs_a_second_time() -> None:
