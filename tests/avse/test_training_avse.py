@@ -37,7 +37,7 @@ from models.weights import BundleSpec, save_bundle
 CONFIGS = Path(training.__file__).parent.parent / "configs"
 N_FRAMES = 32
 LIPS = LipSyncConfig(
-    VisualTowerConfig(widths=(8, 6, 8, 10), input_px=32),
+    VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32),
     n_embedding=16,
     audio_widths=(4, 6, 8, 10),
 )

@@ -29,7 +29,7 @@ from models.visual_tower import VisualTowerConfig
 from models.weights import BundleSpec, save_bundle
 
 N_FRAMES = 32
-VISUAL = VisualTowerConfig(widths=(8, 6, 8, 10), input_px=32)
+VISUAL = VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32)
 MODEL = AvseConfig(visual=VISUAL, encoder_widths=(4, 6, 8, 10), n_bottleneck=12, n_lip_embedding=16)
 CONFIG = MouthPriorTraining(
     model=MouthPriorConfig(n_priors=4, widths=(4, 4, 4, 4), n_hidden=6),

@@ -10,7 +10,7 @@ from models.visual_tower import VisualTowerConfig
 from preprocessing.spectral import log_mel
 
 N_FRAMES, N_EMBEDDING = 10, 6
-CONFIG = LipSyncConfig(VisualTowerConfig(widths=(8, 6, 8, 10)), N_EMBEDDING, 80, (4, 6, 8, 10))
+CONFIG = LipSyncConfig(VisualTowerConfig(widths=(4, 6, 8, 10)), N_EMBEDDING, 80, (4, 6, 8, 10))
 
 
 def made() -> tuple[Agreement, torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from models.lip_sync import LipSync, LipSyncConfig
 from models.mel_bands import mel_to_bins
 from models.visual_tower import VisualTowerConfig
 
-TINY = VisualTowerConfig(widths=(8, 6, 8, 10), input_px=32)
+TINY = VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32)
 
 
 def tiny(fusion: str, squeeze: str = "frame", **more: Any) -> AvseNet:
