@@ -184,7 +184,7 @@ class AvseNet(nn.Module):
         return Heard(softened, share)
 
     def _softened(self, mask: Tensor) -> Tensor:
-        return mask if self.config.mask_power == 1 else mask**self.config.mask_power
+        return mask**self.config.mask_power
 
     def mask_and_penalty(
         self,
