@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
+from avse.training.intelligibility import lost_intelligibility
 from avse.training.losses import compressed_l1, negative_snr
 from avse.training.mixtures import MixConfig, MixtureMaker
 from avse.training.optimise import (
@@ -46,6 +47,7 @@ class FusionConfig:
         weight_decay: Of AdamW.
         snr_weight: Weight of `negative_snr`, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
+        intelligibility_weight: Weight of `lost_intelligibility`.
         first_time_share: Steps in which a network that listens again learns the first time; in the
             others it is told what the averaged network finds.
         swapped_share: Windows in which it is told the opposite: only how both halves agree with the
@@ -71,6 +73,7 @@ class FusionConfig:
     weight_decay: float = 0.01
     snr_weight: float = 0.006
     perceptual_weight: float = 0.0
+    intelligibility_weight: float = 0.0
     first_time_share: float = 0.25
     swapped_share: float = 0.2
     voices_grow_steps: int = 500
@@ -95,8 +98,9 @@ class FusionTrainer(Learner[AvseNet]):
         self.config = config
         self.compute = compute
         net, ema = (AvseNet(config.model).to(compute.device) for _ in range(2))
-        for part in (net.encoder, net.decoder, net.refine):
-            channels_last(part)
+        if compute.is_bf16:
+            for part in (net.encoder, net.decoder, net.refine):
+                channels_last(part)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
         super().__init__(net, ema, groups, config.weight_decay, run)
@@ -200,7 +204,7 @@ def enhancement_loss(
     compute: Compute = CPU,
     guess: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compressed L1 on magnitudes, SNR, what the ear minds, and the excitation penalty.
+    """Compressed L1 on magnitudes, SNR, what the ear minds, STOI, and the excitation penalty.
 
     With a `guess` `[B, T, F]` the network listens for the second time.
     """
@@ -220,6 +224,9 @@ def enhancement_loss(
     if config.perceptual_weight:
         heard = perceptual_disturbance(enhanced, batch.clean)
         loss = loss + config.perceptual_weight * heard.mean()
+    if config.intelligibility_weight:
+        lost = lost_intelligibility(enhanced, batch.clean)
+        loss = loss + config.intelligibility_weight * lost.mean()
     figures = {"loss": loss.item(), "magnitude": compressed.item(), "snr": -waveform.item()}
     return loss, figures
 
