@@ -15,7 +15,7 @@ Made = TypeVar("Made")
 
 
 def channels_last(part: nn.Module) -> None:
-    """The layout in which convolutions in bf16 are a sixth faster on a CPU; in fp32 with AVX2 slower."""
+    """The layout in which bf16 convolutions are a sixth faster; fp32 with AVX2 is slower in it."""
     for parameter in part.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
