@@ -69,6 +69,7 @@ def _bands(sound: Tensor) -> Tensor:
 
 
 def _frames(sound: Tensor) -> Tensor:
+    """`[B, T, WINDOW_SAMPLES]` under a Hann window without its zeros at the ends."""
     window = torch.hann_window(WINDOW_SAMPLES + 1, periodic=True, device=sound.device)[1:]
     return sound.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
 
@@ -80,6 +81,7 @@ def _bounded(y: Tensor, x: Tensor) -> Tensor:
 
 
 def _correlation(y: Tensor, x: Tensor) -> Tensor:
+    """`[B, S, N_BANDS]` of the segments of both."""
     y, x = (e - e.mean(3, keepdim=True) for e in (y, x))
     norms = (y.square().sum(3) + SMALL) * (x.square().sum(3) + SMALL)
     return (y * x).sum(3) / norms.sqrt()
