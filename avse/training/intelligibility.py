@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from preprocessing.timeline import SAMPLE_RATE_HZ
@@ -70,7 +69,7 @@ def _bands(sound: Tensor) -> Tensor:
 
 def _frames(sound: Tensor) -> Tensor:
     """`[B, T, WINDOW_SAMPLES]` under a Hann window without its zeros at the ends."""
-    window = torch.hann_window(WINDOW_SAMPLES + 1, periodic=True, device=sound.device)[1:]
+    window = torch.hann_window(WINDOW_SAMPLES + 1, device=sound.device)[1:]
     return sound.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
 
 
@@ -93,5 +92,5 @@ def _third_octaves(device: torch.device) -> Tensor:
     hz = torch.arange(FFT_SAMPLES // 2 + 1) * (SAMPLE_RATE_HZ / FFT_SAMPLES)
     centres = LOWEST_HZ * 2 ** (torch.arange(N_BANDS) / 3)
     edges = [(hz[:, None] - centres * 2 ** (side / 6)).abs().argmin(0) for side in (-1, 1)]
-    bins = rearrange(torch.arange(len(hz)), "f -> f 1")
+    bins = torch.arange(len(hz))[:, None]
     return ((bins >= edges[0]) & (bins < edges[1])).float().to(device)
