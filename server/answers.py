@@ -1,20 +1,21 @@
 """From a job to an answer: JSON, files and headers."""
 
 import base64
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 
 from server.dependencies import Service
 from server.errors import ApiError
 from server.job_types import Job
+from server.open_file import OpenFileResponse
 from server.schemas import Failure, JobView, Output
 
 MEDIA_TYPES = {
@@ -152,7 +153,7 @@ async def file_answer(
     variant: str,
     headers: Mapping[str, str],
     after: Callable[[], Awaitable[None]] | None = None,
-) -> FileResponse:
+) -> OpenFileResponse:
     """A result as an attachment, whole or in ranges.
 
     Raises:
@@ -163,18 +164,18 @@ async def file_answer(
         detail = f"variant: this job has no {variant}; it has: {found}"
         raise ApiError("not_found", detail, param="variant")
     path = service.spool.output_path(job.id, job.outputs[variant])
-    try:
-        stat = await to_thread.run_sync(os.stat, path)
-    except FileNotFoundError as error:
-        raise ApiError("gone", "the file is not kept any more") from error
-    return FileResponse(
+    opened = partial(
+        OpenFileResponse,
         path,
         headers={**headers, "Cache-Control": "private, no-store"},
         media_type=media_type(path.name),
         filename=attachment_name(job, variant),
-        stat_result=stat,
         background=BackgroundTask(after) if after is not None else None,
     )
+    try:
+        return await to_thread.run_sync(opened)
+    except FileNotFoundError as error:
+        raise ApiError("gone", "the file is not kept any more") from error
 
 
 async def accepted(service: Service, job: Job, request: Request) -> JSONResponse:
