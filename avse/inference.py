@@ -8,15 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from avse.bundle import Bundle
 from avse.chunking import CrossFade, Resynthesis, WindowPlan
-from avse.listening import Scene, listen
 from preprocessing.mouth_store import release_pages
-from preprocessing.spectral import RMS_FLOOR, level_gain
+from preprocessing.spectral import RMS_FLOOR, level_gain, log_mel, stft_span
 from preprocessing.timeline import (
-    SAMPLES_PER_VIDEO_FRAME,
     STFT_FRAMES_PER_VIDEO_FRAME,
     exact_div,
     n_stft_frames,
@@ -26,8 +23,6 @@ from preprocessing.types import MouthTrack, Progress, no_progress
 
 VISUAL_MARGIN_FRAMES = 3
 """The visual tower's first convolution looks two pictures back and two ahead; a lag takes one."""
-MARGIN_SAMPLES = 2 * SAMPLES_PER_VIDEO_FRAME
-"""Sound on either side of a window that its outermost spectra reach into."""
 TOP_BAND_HZ = 7000.0
 QUIET_WINDOW_SHARE = 0.25
 """A window counts as no quieter than this share of its clip: pauses are not blown up."""
@@ -166,13 +161,14 @@ def _batches(streams: Sequence["_Stream"], size: int) -> Iterator[list[_Window]]
 
 def _masks(bundle: Bundle, batch: list[_Window], config: RunConfig) -> Tensor:
     """Masks of a batch of windows, and behind the last bin the doubt: `[B, W, F + 1]`."""
-    sounds = torch.stack([w.stream.sound(w.start, w.end, config.device) for w in batch])
+    levelled = [w.stream.magnitude(w.start, w.end, config.device) for w in batch]
+    magnitude = torch.stack(levelled)  # [B, W, F]
     seen = [w.stream.sight.span(w.start, w.end) for w in batch]
     is_visible = torch.stack([visible for _, visible in seen]).to(config.device)  # [B, V]
     visual = [torch.stack(depth) for depth in zip(*(features for features, _ in seen), strict=True)]
-    scene = Scene(sounds, visual, is_visible, MARGIN_SAMPLES)
-    heard = listen(bundle.module, scene, bundle.settings.stft)  # [B, W, F]
-    doubt = heard.doubt[:, None, None].expand(-1, heard.mask.shape[1], 1)
+    mel = log_mel(magnitude, bundle.settings.stft)  # [B, W, M]
+    heard = bundle.module.hear(mel, magnitude, visual, is_visible)
+    doubt = heard.doubt[:, None, None].expand(-1, magnitude.shape[1], 1)
     return torch.cat([heard.mask, doubt.to(heard.mask.dtype)], 2)
 
 
@@ -197,17 +193,17 @@ class _Stream:
         self._mask = np.zeros(shape, np.float16) if config.keeps_mask else None
         self._n_samples = self._n_frames = 0
 
-    def sound(self, start: int, end: int, device: torch.device) -> Tensor:
-        """`[L]` of a window and `MARGIN_SAMPLES` on either side, at the level the network knows."""
+    def magnitude(self, start: int, end: int, device: torch.device) -> Tensor:
+        """`[W, F]` of a window, at the level the network knows."""
         hop = self._settings.stft.hop_samples
-        first, last = start * hop, end * hop
-        begin, stop = max(0, first - MARGIN_SAMPLES), last + MARGIN_SAMPLES
-        sound = torch.tensor(self._samples[begin:stop], device=device)
-        gain = level_gain(sound[first - begin : last - begin], self._settings.level_rms)
+        first = max(0, start - STFT_FRAMES_PER_VIDEO_FRAME)
+        last = min(self.plan.n_frames, end + STFT_FRAMES_PER_VIDEO_FRAME)
+        sound = torch.tensor(self._samples[first * hop : last * hop], device=device)
+        spectrum = stft_span(sound, start - first, end - first, self._settings.stft)
+        part = sound[(start - first) * hop : (end - first) * hop]
+        gain = level_gain(part, self._settings.level_rms)
         quietest = max(self._clip_rms * QUIET_WINDOW_SHARE, RMS_FLOOR)
-        gain = gain.clamp_max(self._settings.level_rms / quietest)
-        missing = (begin - first + MARGIN_SAMPLES, stop - begin - sound.shape[0])
-        return functional.pad(sound * gain, missing)
+        return spectrum.abs() * gain.clamp_max(self._settings.level_rms / quietest)
 
     def add(self, mask: Tensor) -> None:
         """Take what `_masks` has of the next window, `[W, F + 1]`."""

@@ -17,7 +17,6 @@ TUPLES = (
     "bin_dilations",
     "audio_widths",
     "trust",
-    "hops",
 )
 """Settings that JSON gives as lists."""
 
@@ -47,8 +46,6 @@ class AvseConfig:
         dilations: One residual block over time each, at video rate.
         mask_power: What is heard is the mask to this power: below 1 less is taken away than the
             training, which minds what the ear minds, has made of it.
-        hops: Hops of the spectra in which it hears a sound, in samples: with several it hears each
-            at its pace (`preprocessing.pace`), and the masks are averaged.
         excitation_weight: Weight of the excitation regulariser in the loss.
         more_dilations: Further blocks over time, behind a transfer module of their own.
         level_dilations: One residual block over time and bands each, at every level of the sound's
@@ -84,7 +81,6 @@ class AvseConfig:
     audio_widths: tuple[int, ...] = (24, 48, 96, 192)
     trust: tuple[float, float] = (0.0, 0.0)
     mask_power: float = 1.0
-    hops: tuple[int, ...] = (160,)
     excitation_weight: float = 1e-3
     dropout: float = 0.0
 
@@ -93,8 +89,8 @@ class AvseConfig:
 
         Raises:
             ValueError: An unknown way to fuse, an even number of pictures, a second time without
-                a lips/sound embedding, trust that falls with agreement, a power that is not
-                above 0, or no hop or one that no pace has.
+                a lips/sound embedding, trust that falls with agreement, or a power that is not
+                above 0.
         """
         if self.centre_frames < 0 or (self.centre_frames and self.centre_frames % 2 == 0):
             raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
@@ -110,5 +106,3 @@ class AvseConfig:
             raise ValueError(f"trust: expected two rising values, found {self.trust}")
         if not self.mask_power > 0:
             raise ValueError(f"mask_power: expected above 0, found {self.mask_power}")
-        if not self.hops or any(hop % 2 or not 0 < hop <= 160 for hop in self.hops):
-            raise ValueError(f"hops: expected even numbers up to 160, found {self.hops}")

@@ -113,11 +113,6 @@ class AvseNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     @property
-    def hops(self) -> tuple[int, ...]:
-        """Hops of the spectra in which it hears a sound."""
-        return self.config.hops
-
-    @property
     def sees(self) -> bool:
         """Whether the network uses the mouth at all."""
         return self.config.fusion != "audio_only"

@@ -87,11 +87,6 @@ class SoundNet(nn.Module):
         )
 
     @property
-    def hops(self) -> tuple[int, ...]:
-        """It hears a sound once, with the hop that it learned."""
-        return (160,)
-
-    @property
     def sees(self) -> bool:
         """It uses no mouth."""
         return False

@@ -12,6 +12,7 @@ from torchaudio.functional import melscale_fbanks
 from preprocessing.timeline import (
     HOP_SAMPLES,
     SAMPLE_RATE_HZ,
+    STFT_FRAMES_PER_VIDEO_FRAME,
     WINDOW_SAMPLES,
     exact_div,
     n_stft_frames,
@@ -111,6 +112,30 @@ def istft(spectrum: Tensor, n_samples: int, config: StftConfig = DEFAULT_STFT) -
     weights = _overlap_add(window.square().expand(n_frames, -1), config.hop_samples)
     kept = slice(config.edge_samples, config.edge_samples + n_samples)
     return summed[..., kept] / weights[kept]  # [.., L]
+
+
+def stft_span(waveform: Tensor, first: int, last: int, config: StftConfig = DEFAULT_STFT) -> Tensor:
+    """Frames `first` to `last` of `stft(waveform)` without computing the others.
+
+    Args:
+        waveform: `[.., L]` float32.
+        first: First frame, a multiple of four.
+        last: One past the last frame, a multiple of four and at most T.
+        config: Sizes.
+
+    Returns:
+        `[.., last - first, F]` complex64, equal to `stft(waveform)[.., first:last, :]`.
+
+    Raises:
+        ValueError: The span is empty, unaligned or outside the sound.
+    """
+    margin = STFT_FRAMES_PER_VIDEO_FRAME
+    n_frames = n_stft_frames(waveform.shape[-1])
+    if first % margin or last % margin or not 0 <= first < last <= n_frames:
+        raise ValueError(f"stft_span: {first}:{last} is not an aligned part of 0:{n_frames}")
+    begin, end = max(0, first - margin), min(n_frames, last + margin)
+    part = waveform[..., begin * config.hop_samples : end * config.hop_samples]
+    return stft(part, config)[..., first - begin : last - begin, :]
 
 
 def log_mel(magnitude: Tensor, config: StftConfig = DEFAULT_STFT) -> Tensor:

@@ -123,15 +123,11 @@ def mean_of_runs(
         float | None,
         typer.Option(min=0.1, max=2.0, help="What is heard is the mask to this power."),
     ] = None,
-    hops: Annotated[
-        list[int] | None,
-        typer.Option("--hop", min=2, max=160, help="A pace to hear at, samples; may be repeated."),
-    ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of one enhancer (or of one)."""
     from avse.training.means import mean_bundle
 
-    spec = mean_bundle(bundles, out_dir, mask_power, hops or ())
+    spec = mean_bundle(bundles, out_dir, mask_power)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

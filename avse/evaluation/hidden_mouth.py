@@ -11,7 +11,6 @@ from pystoi import stoi
 from torch import Tensor, nn
 
 from avse.evaluation.significance import mean_of, paired
-from avse.listening import Scene, listen
 from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures
 from avse.training.losses import negative_si_sdr
@@ -166,7 +165,7 @@ def _figures(item: HiddenItem, net: AvseNet, sight: Sight) -> tuple[float, float
     loudness = log_mel(spectrum.abs())
     visual = by_depth(net, torch.from_numpy(item.features)[None])
     shown, visible = sight(loudness, visual, torch.from_numpy(item.is_visible)[None])
-    mask = listen(net.eval(), Scene(noisy, shown, visible)).mask
+    mask = net.eval().mask(loudness, spectrum.abs(), shown, visible)
     enhanced = istft(mask * spectrum, noisy.shape[1])
     before, after = negative_si_sdr(noisy, clean).item(), negative_si_sdr(enhanced, clean).item()
     is_clean = bool(torch.equal(noisy, clean))

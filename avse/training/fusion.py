@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avse.listening import Scene
 from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
 from avse.training.intelligibility import lost_intelligibility
@@ -26,15 +25,13 @@ from avse.training.validation import ValidationSet, validate
 from models.avse_config import AvseConfig
 from models.avse_net import AvseNet
 from models.lip_sync import LipSync
-from preprocessing.pace import Pace
-from preprocessing.spectral import StftConfig, istft, stft
+from preprocessing.spectral import StftConfig, istft, log_mel, stft
 from preprocessing.types import Progress, no_progress
 
 BLOCKS = ("more_blocks.", "encoder.level_blocks.", "decoder.level_blocks.", "refine.blocks.")
 ADDED = (*BLOCKS, "transfers.3.", "agreement.", "hint.", "evidence.")
 """What can be put into a trained network, in which it changes nothing until it has learned."""
 JOINS = ("transfers.", "concat.", "fusion.")
-AT_PACE = Pace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,26 +140,23 @@ class FusionTrainer(Learner[AvseNet]):
         for module in lip_modules(self.net):
             module.eval()  # their statistics stay those of the contrastive stage
         self.set_rate(self.config.learning_rate * cosine_rate(self.step, self.config.n_steps))
-        batch, pace = batch.to(self.compute.device), self.pace()
-        guess = self.first_time(batch, pace)
-        loss, figures = enhancement_loss(self.net, batch, self.config, self.compute, guess, pace)
+        batch = batch.to(self.compute.device)
+        loss, figures = enhancement_loss(
+            self.net, batch, self.config, self.compute, self.first_time(batch)
+        )
         self.update(loss, self.config.ema_decay)
         return figures
 
-    def pace(self) -> Pace:
-        """How slowly this step hears: one of the network's paces."""
-        rng = np.random.default_rng((self.config.seed, self.step, 2))
-        return Pace(int(rng.choice(self.config.model.hops)))
-
-    def first_time(self, batch: Batch, pace: Pace) -> Tensor | None:
+    def first_time(self, batch: Batch) -> Tensor | None:
         """What the averaged network finds the first time; None where the first time is learned."""
         config = self.config
         rng = np.random.default_rng((config.seed, self.step, 1))
         if not config.model.listens_again or rng.random() < config.first_time_share:
             return None
         with torch.no_grad(), self.compute.autocast():
-            senses = _scene(self.ema, batch).at(pace)
-            guess = self.ema.mask_and_penalty(*senses)[0].float()
+            magnitude = stft(batch.noisy).abs()
+            sees = (_visual(self.ema, batch), batch.is_visible)
+            guess = self.ema.mask_and_penalty(log_mel(magnitude), magnitude, *sees)[0].float()
         is_swapped = torch.from_numpy(rng.random(len(guess)) < config.swapped_share)
         return torch.where(is_swapped.to(guess.device)[:, None, None], 1 - guess, guess)
 
@@ -209,18 +203,20 @@ def enhancement_loss(
     config: FusionConfig,
     compute: Compute = CPU,
     guess: Tensor | None = None,
-    pace: Pace = AT_PACE,
 ) -> tuple[Tensor, dict[str, float]]:
     """Compressed L1 on magnitudes, SNR, what the ear minds, STOI, and the excitation penalty.
 
-    With a `guess` `[B, n, F]` of the same pace the network listens for the second time.
+    With a `guess` `[B, T, F]` the network listens for the second time.
     """
     stft_config = StftConfig()
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
+    magnitude = noisy.abs()
+    loudness = log_mel(magnitude, stft_config)
     with compute.autocast():
-        mask, penalty = net.mask_and_penalty(*_scene(net, batch).at(pace), guess)
-    mask = pace.on_clock(mask.float(), noisy.shape[1])
-    compressed = compressed_l1(mask * noisy.abs(), clean.abs())
+        visual = _visual(net, batch)
+        mask, penalty = net.mask_and_penalty(loudness, magnitude, visual, batch.is_visible, guess)
+    mask = mask.float()
+    compressed = compressed_l1(mask * magnitude, clean.abs())
     enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
     waveform = negative_snr(enhanced, batch.clean).mean()
     loss = compressed + config.snr_weight * waveform
@@ -233,10 +229,6 @@ def enhancement_loss(
         loss = loss + config.intelligibility_weight * lost.mean()
     figures = {"loss": loss.item(), "magnitude": compressed.item(), "snr": -waveform.item()}
     return loss, figures
-
-
-def _scene(net: AvseNet, batch: Batch) -> Scene:
-    return Scene(batch.noisy, _visual(net, batch), batch.is_visible)
 
 
 def _visual(net: AvseNet, batch: Batch) -> list[Tensor]:

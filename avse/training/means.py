@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avse.config import from_mapping
 from avse.errors import ConfigError
 from avse.training.fusion import ADDED, BLOCKS
 from avse.training.run_folder import code_version
@@ -20,12 +19,7 @@ CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
 
 
-def mean_bundle(
-    folders: Sequence[Path],
-    out: Path,
-    mask_power: float | None = None,
-    hops: Sequence[int] = (),
-) -> BundleSpec:
+def mean_bundle(folders: Sequence[Path], out: Path, mask_power: float | None = None) -> BundleSpec:
     """Write the equal mean of several enhancers' weights as a bundle.
 
     Args:
@@ -33,12 +27,10 @@ def mean_bundle(
             older network lacks of that shape counts there as it begins, without effect.
         out: Folder of the new bundle.
         mask_power: As in `AvseConfig`; None keeps the first one's.
-        hops: As in `AvseConfig`; none keeps the first one's.
 
     Raises:
         ModelError: A bundle cannot be opened.
-        ConfigError: A network has what the first has not, or lacks what cannot be added; the first
-            cannot have such `hops` or `mask_power`.
+        ConfigError: A network has what the first has not, or lacks what cannot be added.
     """
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
@@ -52,10 +44,8 @@ def mean_bundle(
     net.load_state_dict({name: _mean(name, states) for name in states[0]})
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
     card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
-    power = {} if mask_power is None else {"mask_power": mask_power}
-    paces = {"hops": list(hops)} if hops else {}
-    shape = spec.model_config | power | paces
-    from_mapping(type(net.config), shape, "the mean's network")
+    settings = {} if mask_power is None else {"mask_power": mask_power}
+    shape = spec.model_config | settings
     return save_bundle(out, replace(spec, card=card, model_config=shape), net)
 
 

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from pystoi import stoi
 from torch import Tensor
 
-from avse.listening import Scene, listen
 from avse.training.cache import CachedClip
 from avse.training.features import LipFeatures
 from avse.training.lips import Window, crops_of
 from avse.training.losses import negative_si_sdr
 from avse.training.sounds import Samples, excerpt, level
 from models.avse_net import AvseNet
-from preprocessing.spectral import istft, stft
+from preprocessing.spectral import istft, log_mel, stft
 from preprocessing.timeline import SAMPLE_RATE_HZ, SAMPLES_PER_VIDEO_FRAME
 
 
@@ -96,10 +95,12 @@ def enhance_item(net: AvseNet, item: ValidationItem, *, from_pictures: bool = Fa
     net.eval()
     device = next(net.parameters()).device
     noisy = torch.from_numpy(item.noisy)[None].to(device)
+    spectrum = stft(noisy)
+    magnitude = spectrum.abs()
     visual = _visual(net, item, device, from_pictures)
     shown = torch.from_numpy(item.is_visible)[None].to(device)
-    mask = listen(net, Scene(noisy, visual, shown)).mask
-    enhanced: Samples = istft(mask * stft(noisy), noisy.shape[1])[0].cpu().numpy()
+    mask = net.mask(log_mel(magnitude), magnitude, visual, shown)
+    enhanced: Samples = istft(mask * spectrum, noisy.shape[1])[0].cpu().numpy()
     return enhanced
 
 

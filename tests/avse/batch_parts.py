@@ -20,7 +20,6 @@ class HalfNet(nn.Module):
     """A mask of one value for everything."""
 
     sees = False
-    hops = (160,)
 
     def __init__(self, value: float = 0.5) -> None:
         super().__init__()

@@ -21,15 +21,12 @@ from models.errors import BundleInvalid
 from models.weights import BundleSpec
 from preprocessing.errors import FaceNotFound, OutputError
 from preprocessing.media import read_audio, write_audio
-from preprocessing.pace import Pace
 from preprocessing.timeline import n_video_frames
 from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo, Waveform
 
 
 class FakeNet(nn.Module):
     """A mask of one value, or the brightness of each visible mouth (0.5 where hidden)."""
-
-    hops: tuple[int, ...] = (160,)
 
     def __init__(self, value: float | None = None, sees: bool = True, doubt: float = 0.0) -> None:
         super().__init__()
@@ -311,32 +308,6 @@ def test_a_lag_of_part_of_a_frame_is_the_same_in_windows_as_at_once() -> None:
     ]
     np.testing.assert_allclose(sounds[0], sounds[1], atol=1e-3)
     np.testing.assert_allclose(np.median(sounds[0][640:-640] / audio.samples[640:-640]), 0.5)
-
-
-def test_several_paces_are_heard_in_windows_as_at_once() -> None:
-    mouth = mouth_of(400)
-    grey = 150 + 100 * np.sin(np.arange(400) / 5)
-    mouth.crops[:] = grey[:, None, None].astype(np.uint8)
-    audio = noise(400 * 640)
-    sounds = []
-    for chunk in ((1600, 1600), (80, 60)):
-        net = FakeNet()
-        net.hops = (160, 144, 128)
-        settings = EnhancementSettings(chunk=ChunkSettings(*chunk))
-        one = enhancer(net, settings=settings)
-        sounds.append(one.enhance(prepared(audio, {1: mouth})).waveform.samples)
-        assert {n for _, n in net.calls} == {Pace(hop).n_frames(chunk[0]) for hop in net.hops}
-    np.testing.assert_allclose(sounds[0], sounds[1], atol=6e-3)
-    wanted = np.repeat(grey / 255, 640) * audio.samples
-    assert np.std(sounds[0] - wanted) < 0.03 * np.std(wanted)
-
-
-def test_a_constant_mask_is_the_same_at_every_pace() -> None:
-    net = FakeNet(0.3)
-    net.hops = (160, 136, 128)
-    audio = noise(100_000)
-    sound = enhancer(net).enhance(prepared(audio, {1: mouth_of(157)})).waveform.samples
-    np.testing.assert_allclose(sound, 0.3 * audio.samples, atol=1e-5)
 
 
 def test_several_faces_are_not_one_result() -> None:

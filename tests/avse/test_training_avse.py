@@ -33,7 +33,6 @@ from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
 from models.visual_tower import VisualTowerConfig
 from models.weights import BundleSpec, save_bundle
-from preprocessing.pace import Pace
 
 CONFIGS = Path(training.__file__).parent.parent / "configs"
 N_FRAMES = 32
@@ -148,27 +147,13 @@ def test_the_second_time_may_be_told_the_opposite(clips: list[CachedClip], tmp_p
     guesses = []
     for name, swapped_share in (("told", 0.0), ("misled", 1.0)):
         config = FusionConfig(model, n_steps=2, first_time_share=0.0, swapped_share=swapped_share)
-        guesses.append(FusionTrainer(config, RunFolder(tmp_path / name)).first_time(batch, Pace()))
+        guesses.append(FusionTrainer(config, RunFolder(tmp_path / name)).first_time(batch))
     told, misled = guesses
     assert told is not None
     assert misled is not None
     torch.testing.assert_close(told, 1 - misled)
     config = FusionConfig(model, n_steps=2, first_time_share=1.0)
-    assert FusionTrainer(config, RunFolder(tmp_path / "first")).first_time(batch, Pace()) is None
-
-
-def test_a_step_hears_at_one_of_the_paces(clips: list[CachedClip], tmp_path: Path) -> None:
-    mixtures = maker(clips, tmp_path, MixConfig(n_frames=8))
-    batch = mixtures.batch(2, 1, np.random.default_rng(0))
-    model = replace(MODEL, listens_again=True, hops=(160, 128))
-    trainer = FusionTrainer(FusionConfig(model, n_steps=8), RunFolder(tmp_path / "paces"))
-    hops, losses = set(), []
-    for _ in range(8):
-        hops.add(trainer.pace().hop_samples)
-        losses.append(trainer.train_step(batch)["loss"])
-    assert hops == {160, 128}
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
+    assert FusionTrainer(config, RunFolder(tmp_path / "first")).first_time(batch) is None
 
 
 def saved_net(folder: Path, value: float, **more: Any) -> Path:
@@ -186,11 +171,10 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
     again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
-    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8, hops=(160, 136))
+    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8)
     assert len(spec.card["mean_of"]) == 2
     net = open_bundle(tmp_path / "mean")[1]
     assert net.config.mask_power == 0.8  # type: ignore[union-attr]
-    assert net.hops == (160, 136)
     found = net.state_dict()
     whole = {
         "into.weight": 0.375,
@@ -208,8 +192,6 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
         assert torch.unique(found[name]).tolist() == [value], name
     with pytest.raises(ConfigError, match=r"expected the network of .*old, found"):
         mean_bundle([old, new], tmp_path / "none")
-    with pytest.raises(ConfigError, match="hops: expected even numbers"):
-        mean_bundle([new], tmp_path / "none", hops=(160, 135))
     assert not (tmp_path / "none").exists()
 
 

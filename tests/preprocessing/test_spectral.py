@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from preprocessing.spectral import StftConfig, istft, level_gain, log_mel, stft
+from preprocessing.spectral import StftConfig, istft, level_gain, log_mel, stft, stft_span
 from preprocessing.timeline import n_stft_frames
 
 
@@ -33,6 +33,18 @@ def test_frame_t_is_centred_on_its_hop(frame: int) -> None:
     sound[frame * 160 + 80] = 1.0
     energy = stft(sound).abs().sum(dim=-1)
     assert int(energy.argmax()) == frame
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 4), (0, 52), (8, 24), (48, 52)])
+def test_a_span_equals_that_part_of_the_whole(first: int, last: int) -> None:
+    sound = noise(52 * 160 - 33)
+    torch.testing.assert_close(stft_span(sound, first, last), stft(sound)[first:last])
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (2, 8), (0, 56), (-4, 4)])
+def test_a_wrong_span_is_refused(first: int, last: int) -> None:
+    with pytest.raises(ValueError, match="aligned part"):
+        stft_span(noise(52 * 160), first, last)
 
 
 def test_log_mel_scale_and_filled_bands() -> None:
