@@ -21,7 +21,7 @@ class _Answers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.path.write_bytes(CONTENT)
-        self.answer = OpenFileResponse(self.path)
+        self.answer = OpenFileResponse(self.path, media_type="audio/wav")
         self.path.unlink()
         await self.answer(scope, receive, send)
 
@@ -53,7 +53,7 @@ def test_deleted_before_the_first_header(
     assert answer.status_code == status
     if expected is not None:
         assert answer.content == expected
-        assert answer.headers["content-type"] == "audio/x-wav"
+        assert answer.headers["content-type"] == "audio/wav"
     assert application.answer is not None
     assert application.answer._file.closed
 
