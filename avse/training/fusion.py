@@ -63,6 +63,8 @@ class FusionConfig:
         snapshot_steps: Steps whose averaged weights are kept aside, to compare at equal cost; those
             of the last step are kept too.
         averages_snapshots: The trained network is the mean of all that was kept aside.
+        keeps_statistics: A network that was trained before normalises by the statistics it has, as
+            it does when it is used, and not by those of each batch.
     """
 
     model: AvseConfig = field(default_factory=AvseConfig)
@@ -85,6 +87,7 @@ class FusionConfig:
     tower_rate: float = 0.0
     snapshot_steps: tuple[int, ...] = ()
     averages_snapshots: bool = False
+    keeps_statistics: bool = False
 
 
 class FusionTrainer(Learner[AvseNet]):
@@ -137,8 +140,8 @@ class FusionTrainer(Learner[AvseNet]):
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; the losses come back."""
         self.net.train()
-        for module in lip_modules(self.net):
-            module.eval()  # their statistics stay those of the contrastive stage
+        for module in self._settled():
+            module.eval()
         self.set_rate(self.config.learning_rate * cosine_rate(self.step, self.config.n_steps))
         batch = batch.to(self.compute.device)
         loss, figures = enhancement_loss(
@@ -146,6 +149,14 @@ class FusionTrainer(Learner[AvseNet]):
         )
         self.update(loss, self.config.ema_decay)
         return figures
+
+    def _settled(self) -> list[nn.Module]:
+        """Whose statistics stay: the towers keep those of the contrastive stage."""
+        towers = lip_modules(self.net)
+        if not self.config.keeps_statistics:
+            return towers
+        norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+        return [*towers, *(m for m in self.net.modules() if isinstance(m, norms))]
 
     def first_time(self, batch: Batch) -> Tensor | None:
         """What the averaged network finds the first time; None where the first time is learned."""

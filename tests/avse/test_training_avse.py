@@ -16,7 +16,7 @@ from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.compute import Precision, resolve_compute
 from avse.training.faceless_lips import FacelessLips
 from avse.training.features import lip_features
-from avse.training.fusion import FusionConfig, FusionTrainer
+from avse.training.fusion import FusionConfig, FusionTrainer, lip_modules
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
@@ -404,6 +404,20 @@ def test_training_step_changes_all_but_the_frozen_tower(
         trainer.train_step(make.batch(4, 2, np.random.default_rng(step)))
     frozen = {n for n, p in trainer.net.named_parameters() if torch.equal(p, before[n])}
     assert frozen == {name for name in before if name.startswith(("visual.", "lip_head."))}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_trained_network_may_keep_its_statistics(
+    clips: list[CachedClip], tmp_path: Path, keeps: bool
+) -> None:
+    config = replace(CONFIG.fusion, keeps_statistics=keeps)
+    make = maker(clips, tmp_path, MixConfig(n_frames=8))
+    trainer = FusionTrainer(config, RunFolder(tmp_path / "run"))
+    before = {name: b.clone() for name, b in trainer.net.named_buffers()}
+    trainer.train_step(make.batch(4, 2, np.random.default_rng(0)))
+    moved = {n for n, b in trainer.net.named_buffers() if not torch.equal(b, before[n])}
+    assert bool(moved) != keeps
+    assert not any(module.training for module in lip_modules(trainer.net))
 
 
 def test_contrast_is_small_where_pairs_agree() -> None:
