@@ -17,6 +17,7 @@ TUPLES = (
     "bin_dilations",
     "audio_widths",
     "trust",
+    "spares_db",
 )
 """Settings that JSON gives as lists."""
 
@@ -46,6 +47,8 @@ class AvseConfig:
         dilations: One residual block over time each, at video rate.
         mask_power: What is heard is the mask to this power: below 1 less is taken away than the
             training, which minds what the ear minds, has made of it.
+        spares_db: How far what is kept of a window has to lie above what is taken away for the
+            window to be left a little as it was, and wholly; both 0: it never is.
         excitation_weight: Weight of the excitation regulariser in the loss.
         more_dilations: Further blocks over time, behind a transfer module of their own.
         level_dilations: One residual block over time and bands each, at every level of the sound's
@@ -81,6 +84,7 @@ class AvseConfig:
     audio_widths: tuple[int, ...] = (24, 48, 96, 192)
     trust: tuple[float, float] = (0.0, 0.0)
     mask_power: float = 1.0
+    spares_db: tuple[float, float] = (0.0, 0.0)
     excitation_weight: float = 1e-3
     dropout: float = 0.0
 
@@ -89,8 +93,8 @@ class AvseConfig:
 
         Raises:
             ValueError: An unknown way to fuse, an even number of pictures, a second time without
-                a lips/sound embedding, trust that falls with agreement, or a power that is not
-                above 0.
+                a lips/sound embedding, trust that falls with agreement, a power that is not above
+                0, or levels that fall.
         """
         if self.centre_frames < 0 or (self.centre_frames and self.centre_frames % 2 == 0):
             raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
@@ -106,3 +110,5 @@ class AvseConfig:
             raise ValueError(f"trust: expected two rising values, found {self.trust}")
         if not self.mask_power > 0:
             raise ValueError(f"mask_power: expected above 0, found {self.mask_power}")
+        if self.spares_db[0] > self.spares_db[1]:
+            raise ValueError(f"spares_db: expected two rising levels, found {self.spares_db}")

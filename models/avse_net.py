@@ -14,6 +14,7 @@ from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
 from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
+from models.mask_sparing import spared
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower
@@ -48,9 +49,10 @@ class AvseNet(nn.Module):
         fourth module stands between two rows of blocks over time, with `level_dilations` residual
         blocks over time and bands at each layer of the sound, with `bin_dilations` before its mask;
         with `listens_again` the network works twice, see `Agreement`, with `trust` it doubts what
-        it found, and with `mask_power` it takes less away, see `hear`. The mel mask is spread to
-        the STFT bins and refined once with the magnitude itself, for mel bands above 1 kHz are
-        wider than the harmonics of a voice.
+        it found, with `mask_power` it takes less away, and with `spares_db` nothing where there is
+        next to nothing to take, see `hear`. The mel mask is spread to the STFT bins and refined
+        once with the magnitude itself, for mel bands above 1 kHz are wider than the harmonics of
+        a voice.
     """
 
     def __init__(self, config: AvseConfig) -> None:
@@ -167,9 +169,9 @@ class AvseNet(nn.Module):
         sound, lips = (log_mel, magnitude), self._lips(visual, is_visible)
         mask, _ = self._once(*sound, lips, is_visible)
         if not self.config.listens_again:
-            return Heard.surely(self._softened(mask))
+            return Heard.surely(self._softened(mask, magnitude))
         mask, _ = self._once(*sound, lips, is_visible, mask)
-        softened = self._softened(mask)
+        softened = self._softened(mask, magnitude)
         if not any(self.config.trust) or not is_visible.any():
             return Heard.surely(softened)
         assert lips.embedding is not None
@@ -183,8 +185,11 @@ class AvseNet(nn.Module):
             softened[some] = torch.lerp(softened[some], blind, share[some, None, None])
         return Heard(softened, share)
 
-    def _softened(self, mask: Tensor) -> Tensor:
-        return mask**self.config.mask_power
+    def _softened(self, mask: Tensor, magnitude: Tensor) -> Tensor:
+        softened = mask**self.config.mask_power
+        if not any(self.config.spares_db):
+            return softened
+        return spared(softened, magnitude, self.config.spares_db)
 
     def mask_and_penalty(
         self,

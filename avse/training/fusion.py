@@ -14,10 +14,12 @@ from avse.training.losses import compressed_l1, negative_snr
 from avse.training.mixtures import MixConfig, MixtureMaker
 from avse.training.optimise import (
     Learner,
+    OptimiserName,
     average_into,
     channels_last,
     cosine_rate,
     made_ahead,
+    optimiser_for,
 )
 from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
@@ -44,7 +46,7 @@ class FusionConfig:
         n_steps: Optimiser steps.
         batch_size: Windows in a step.
         learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
-        weight_decay: Of AdamW.
+        weight_decay: Apart from the gradient, as in AdamW.
         snr_weight: Weight of `negative_snr`, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
         intelligibility_weight: Weight of `lost_intelligibility`.
@@ -65,6 +67,7 @@ class FusionConfig:
         averages_snapshots: The trained network is the mean of all that was kept aside.
         keeps_statistics: A network that was trained before normalises by the statistics it has, as
             it does when it is used, and not by those of each batch.
+        optimiser: `muon` learns more from a step that costs a fifth more, see `Muon`.
     """
 
     model: AvseConfig = field(default_factory=AvseConfig)
@@ -88,6 +91,7 @@ class FusionConfig:
     snapshot_steps: tuple[int, ...] = ()
     averages_snapshots: bool = False
     keeps_statistics: bool = False
+    optimiser: OptimiserName = "adamw"
 
 
 class FusionTrainer(Learner[AvseNet]):
@@ -106,7 +110,8 @@ class FusionTrainer(Learner[AvseNet]):
                 channels_last(part)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
-        super().__init__(net, ema, groups, config.weight_decay, run)
+        optimiser = optimiser_for(groups, config.weight_decay, config.optimiser)
+        super().__init__(net, ema, optimiser, run)
 
     def train(
         self, mixtures: MixtureMaker, valid: ValidationSet | None, progress: Progress = no_progress

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avse.training.muon import Muon
 from avse.training.run_folder import RunFolder
 
+OptimiserName = Literal["adamw", "muon"]
 Net = TypeVar("Net", bound=nn.Module)
 Made = TypeVar("Made")
 
@@ -41,6 +43,15 @@ def average_into(ema: nn.Module, net: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
+def optimiser_for(
+    groups: list[dict[str, Any]], weight_decay: float, name: OptimiserName = "adamw"
+) -> torch.optim.Optimizer:
+    """AdamW or Muon for groups of parameters; `set_rate` of the learner sets the rate."""
+    if name == "muon":
+        return Muon(groups, 1e-3, weight_decay)
+    return torch.optim.AdamW(groups, 1e-3, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
+
+
 class Learner(Generic[Net]):
     """A network in training and its averaged twin, which a run folder brings back.
 
@@ -57,13 +68,11 @@ class Learner(Generic[Net]):
     added: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, net: Net, ema: Net, groups: list[dict[str, Any]], weight_decay: float, run: RunFolder
+        self, net: Net, ema: Net, optimiser: torch.optim.Optimizer, run: RunFolder
     ) -> None:
         """Both networks begin alike, or where the run stood."""
         self.net, self.ema, self.run = net, ema.eval(), run
-        self.optimiser = torch.optim.AdamW(
-            groups, 1e-3, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
-        )
+        self.optimiser = optimiser
         self.step = 0
         state = run.load()
         if state is None:

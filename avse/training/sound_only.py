@@ -13,7 +13,13 @@ from torch import Tensor
 from avse.training.compute import CPU, Compute
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.noisy_speech import NoisySpeech, NoisySpeechConfig
-from avse.training.optimise import Learner, channels_last, cosine_rate, made_ahead
+from avse.training.optimise import (
+    Learner,
+    channels_last,
+    cosine_rate,
+    made_ahead,
+    optimiser_for,
+)
 from avse.training.perceptual import perceptual_disturbance
 from avse.training.run_folder import RunFolder
 from avse.training.sounds import Samples
@@ -80,7 +86,7 @@ class SoundTrainer(Learner[SoundNet]):
         channels_last(net)
         run.describe(config, config.seed)
         groups = [{"params": list(net.parameters()), "share": 1.0}]
-        super().__init__(net, ema, groups, config.weight_decay, run)
+        super().__init__(net, ema, optimiser_for(groups, config.weight_decay), run)
 
     def train(
         self, mixtures: NoisySpeech, valid: Sequence[SoundPair], progress: Progress = no_progress

@@ -10,6 +10,7 @@ from models.avse_config import AvseConfig
 from models.avse_net import AvseNet
 from models.fusion import FusionPoint, build_fusion
 from models.lip_sync import LipSync, LipSyncConfig
+from models.mask_sparing import spared
 from models.mel_bands import mel_to_bins
 from models.visual_tower import VisualTowerConfig
 
@@ -129,6 +130,19 @@ def test_what_is_heard_is_the_mask_to_a_power(more: dict[str, Any]) -> None:
     torch.testing.assert_close(soft.mask, plain.mask.sqrt())
     with pytest.raises(ValueError, match="mask_power: expected above 0, found"):
         AvseConfig(mask_power=0.0)
+
+
+@pytest.mark.parametrize("more", [{}, AGAIN])
+def test_the_network_spares_what_it_hears_when_it_is_told_to(more: dict[str, Any]) -> None:
+    net = tiny("mmtm", **more).eval()
+    sound, magnitude, crops, is_visible = batch()
+    with torch.no_grad():
+        visual = net.encode_visual(crops)
+        plain = net.hear(sound, magnitude, visual, is_visible).mask
+        net.config = replace(net.config, spares_db=(-40.0, 0.0))
+        found = net.hear(sound, magnitude, visual, is_visible).mask
+    torch.testing.assert_close(found, spared(plain, magnitude, (-40.0, 0.0)))
+    assert not torch.equal(found, plain)
 
 
 def test_trust_rises_and_needs_a_second_time() -> None:
