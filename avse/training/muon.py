@@ -60,7 +60,8 @@ class Muon(torch.optim.Optimizer):
         kept = state["momentum"].mul_(group["momentum"]).add_(grad)
         matrix = (grad + group["momentum"] * kept).flatten(1)  # Nesterov's
         size = 0.2 * float(max(matrix.shape)) ** 0.5
-        return size * orthogonal(matrix).reshape(weights.shape)
+        step: Tensor = size * orthogonal(matrix).reshape(weights.shape)
+        return step
 
     def _by_adam(self, weights: Tensor, group: dict[str, Any]) -> Tensor:
         state, grad = self.state[weights], weights.grad
@@ -72,7 +73,8 @@ class Muon(torch.optim.Optimizer):
         shares = [1 - beta ** float(state["step"]) for beta in group["betas"]]
         mean = state["mean"].lerp_(grad, 1 - group["betas"][0]) / shares[0]
         square = state["square"].lerp_(grad.square(), 1 - group["betas"][1]) / shares[1]
-        return mean / (square.sqrt() + 1e-8)
+        step: Tensor = mean / (square.sqrt() + 1e-8)
+        return step
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -83,8 +85,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x: Tensor = matrix.T if is_tall else matrix
+    x = x / torch.linalg.matrix_norm(x).clamp_min(1e-7)
     for _ in range(N_ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
