@@ -22,6 +22,7 @@ from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.means import mean_bundle
 from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.optimise import OptimiserName
 from avse.training.recipe import train_avse
 from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_config
 from avse.training.run_folder import RunFolder
@@ -404,6 +405,28 @@ def test_training_step_changes_all_but_the_frozen_tower(
         trainer.train_step(make.batch(4, 2, np.random.default_rng(step)))
     frozen = {n for n, p in trainer.net.named_parameters() if torch.equal(p, before[n])}
     assert frozen == {name for name in before if name.startswith(("visual.", "lip_head."))}
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_stopped_enhancer_goes_on_as_if_it_had_not_been(
+    clips: list[CachedClip], tmp_path: Path, optimiser: OptimiserName
+) -> None:
+    config = replace(CONFIG.fusion, optimiser=optimiser)
+    make = maker(clips, tmp_path, MixConfig(n_frames=8))
+    batches = [make.batch(4, 2, np.random.default_rng(step)) for step in range(3)]
+    straight = FusionTrainer(config, RunFolder(tmp_path / "straight"))
+    for batch in batches:
+        straight.train_step(batch)
+    stopped = FusionTrainer(config, RunFolder(tmp_path / "stopped"))
+    stopped.train_step(batches[0])
+    stopped.save()
+    resumed = FusionTrainer(config, RunFolder(tmp_path / "stopped"))
+    for batch in batches[1:]:
+        resumed.train_step(batch)
+    assert resumed.step == straight.step
+    expected = straight.net.state_dict()
+    for name, found in resumed.net.state_dict().items():
+        torch.testing.assert_close(found, expected[name], msg=name)
 
 
 @pytest.mark.parametrize("keeps", [False, True])
