@@ -135,13 +135,13 @@ def doubt(
     best = (cosines.sum(3) / n_shown.clamp(min=1)[:, None, None]).amax(2)  # [B, 2]
     low, high = trust
     margin = best[:, 0] - best[:, 1]
-    doubted = 1 - _between(margin, low, max(high, low + 1e-6))
+    doubted = 1 - between(margin, low, max(high, low + 1e-6))
     energy = magnitude.square().sum((1, 2)).clamp_min(1e-12)
     kept_share, taken_share = (x.square().sum((1, 2)) / energy for x in (kept, magnitude - kept))
-    doubted = doubted * _between(kept_share, SILENT, HEARD) * _between(taken_share, LITTLE, MUCH)
+    doubted = doubted * between(kept_share, SILENT, HEARD) * between(taken_share, LITTLE, MUCH)
     return torch.where(n_shown >= LEAST_FRAMES, doubted, 0.0)
 
 
-def _between(x: Tensor, low: float, high: float) -> Tensor:
+def between(x: Tensor, low: float, high: float) -> Tensor:
     """0 up to `low`, 1 from `high` on."""
     return ((x - low) / (high - low)).clamp(0, 1)
