@@ -310,7 +310,7 @@ class Enhancer:
 def _doubts(doubtful: Spans) -> tuple[str, ...]:
     """The warning of stretches in which every voice was kept, if there are any."""
     seconds = sum(last - first for first, last in doubtful)
-    told = f"what is heard hardly moves with the lips for {seconds:.1f} s: every voice kept there"
+    told = f"the lips tell too little of what is heard for {seconds:.1f} s: every voice kept there"
     return (told,) if doubtful else ()
 
 
