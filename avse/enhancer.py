@@ -298,6 +298,9 @@ class Enhancer:
             found.append(
                 f"the mouth is covered or in the dark for {obscured_s:.1f} s: sound alone there"
             )
+        if target.glimpse_s:
+            glimpse = f"the mouth is seen for no more than a moment, {target.glimpse_s:.1f} s"
+            found.append(f"{glimpse}: sound alone there")
         if abs(target.offset_frames) >= TOLD_OFFSET_FRAMES:
             ms = round(1000 * abs(target.offset_frames) / VIDEO_FPS)
             side = "after" if target.offset_frames > 0 else "before"
@@ -310,7 +313,7 @@ class Enhancer:
 def _doubts(doubtful: Spans) -> tuple[str, ...]:
     """The warning of stretches in which every voice was kept, if there are any."""
     seconds = sum(last - first for first, last in doubtful)
-    told = f"the lips tell too little of what is heard for {seconds:.1f} s: every voice kept there"
+    told = f"what is heard hardly moves with the lips for {seconds:.1f} s: every voice kept there"
     return (told,) if doubtful else ()
 
 

@@ -93,8 +93,8 @@ class EnhanceReport:
         path: `av` all along, `audio_only` all along, or `mixed`.
         reason: Why not `av` all along; None where it was.
         audio_only_spans_s: Seconds from the start of the sound without a visible mouth.
-        doubtful_spans_s: Seconds in which what was heard hardly moved with the lips, or these were
-            seen too briefly, so that every voice was kept there, at least in half.
+        doubtful_spans_s: Seconds in which what was heard hardly moved with the lips, so that every
+            voice was kept there, at least in half.
         speaking_score: Agreement of lips and sound of the target, None where not scored.
         sync_offset_ms: Picture minus sound as found, mended for the network only; > 0 = the
             picture came late.

@@ -14,9 +14,8 @@ from models.mel_bands import bins_to_mel
 LAGS = (-2, -1, 0, 1, 2)
 """Pictures by which the lips may come late, or early."""
 LOG_FLOOR = 1e-4
-GLIMPSE_FRAMES, LEAST_FRAMES = 8, 12
-"""Visible pictures (a third of a second, half a second) up to which lips tell next to nothing, and
-from which on they tell whom to follow."""
+LEAST_FRAMES = 12
+"""Visible pictures below which agreement says nothing: half a second."""
 SILENT, HEARD = 0.02, 0.12
 """Share of the energy that is kept of a voice that is silent, and of one that is not."""
 LITTLE, MUCH = 0.1, 0.4
@@ -115,7 +114,7 @@ def doubt(
     is_visible: Tensor,
     trust: tuple[float, float],
 ) -> Tensor:
-    """How far a mask is not to be trusted: it moves with the lips too little, or they are few.
+    """How far a mask is not to be trusted, for what it keeps moves with the lips too little.
 
     A mouth that stands still is no reason to doubt a silence, nor is there one where next to
     nothing was taken away.
@@ -129,9 +128,7 @@ def doubt(
             lag, to be trusted not at all and wholly.
 
     Returns:
-        `[B]` in 0..1; between `GLIMPSE_FRAMES` and `LEAST_FRAMES` visible pictures it falls from 1
-        to 0 whatever they agree with, from there on agreement decides. Without any there is no
-        doubt: the mask is the one without lips.
+        `[B]` in 0..1; 0 where fewer than `LEAST_FRAMES` pictures are visible.
     """
     n_shown = is_visible.sum(1)  # [B]
     cosines = rearrange(evidence, "b (h c) v -> b h c v", h=2)[:, :, -len(LAGS) :]
@@ -142,8 +139,7 @@ def doubt(
     energy = magnitude.square().sum((1, 2)).clamp_min(1e-12)
     kept_share, taken_share = (x.square().sum((1, 2)) / energy for x in (kept, magnitude - kept))
     doubted = doubted * between(kept_share, SILENT, HEARD) * between(taken_share, LITTLE, MUCH)
-    too_few = (1 - between(n_shown, GLIMPSE_FRAMES, LEAST_FRAMES)) * (n_shown > 0)
-    return torch.where(n_shown >= LEAST_FRAMES, doubted, too_few)
+    return torch.where(n_shown >= LEAST_FRAMES, doubted, 0.0)
 
 
 def between(x: Tensor, low: float, high: float) -> Tensor:

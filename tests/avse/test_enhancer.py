@@ -412,7 +412,7 @@ def test_stretches_that_the_network_doubts_are_told() -> None:
     clip = prepared(noise(32_000), {1: mouth_of(50)})
     report = enhancer(FakeNet(doubt=0.7)).enhance(clip).report
     assert report.doubtful_spans_s == ((0.0, 2.0),)
-    told = "the lips tell too little of what is heard for 2.0 s: every voice kept there"
+    told = "what is heard hardly moves with the lips for 2.0 s: every voice kept there"
     assert told in report.warnings
     assert json.loads(report.to_json())["doubtful_spans_s"] == [[0.0, 2.0]]
     quiet = enhancer(FakeNet(doubt=0.3)).enhance(clip).report
