@@ -298,9 +298,6 @@ class Enhancer:
             found.append(
                 f"the mouth is covered or in the dark for {obscured_s:.1f} s: sound alone there"
             )
-        if target.glimpse_s:
-            glimpse = f"the mouth is seen for no more than a moment, {target.glimpse_s:.1f} s"
-            found.append(f"{glimpse}: sound alone there")
         if abs(target.offset_frames) >= TOLD_OFFSET_FRAMES:
             ms = round(1000 * abs(target.offset_frames) / VIDEO_FPS)
             side = "after" if target.offset_frames > 0 else "before"

@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 
 from avse.bundle import EnhancementSettings
-from avse.glimpses import without_glimpses
 from avse.spans import Spans, spans_s
 from avse.types import EnhanceOptions, PathTaken, Reason
 from preprocessing.errors import FaceNotFound
@@ -77,7 +76,6 @@ class Target:
         score: Agreement of lips and sound.
         offset_frames: Video frames by which the picture came late; mended in `mouth`.
         why: Why this face.
-        glimpse_s: Seconds in which its mouth was visible, but too briefly.
     """
 
     prepared: PreparedClip
@@ -87,7 +85,6 @@ class Target:
     score: float | None = None
     offset_frames: float = 0.0
     why: str | None = None
-    glimpse_s: float = 0.0
 
     @property
     def path(self) -> PathTaken:
@@ -157,12 +154,7 @@ def _target(
     if median_width_px(track) < settings.min_face_px:
         return replace(target, reason="face_too_small")
     mouth = prepared.mouths.get(face.track_id)
-    if mouth is None:
-        return replace(target, reason="face_lost")
-    n_shown = mouth.is_visible.sum()
-    mouth = without_glimpses(mouth)
-    target = replace(target, glimpse_s=float(n_shown - mouth.is_visible.sum()) / VIDEO_FPS)
-    if not mouth.is_visible.any():
+    if mouth is None or not mouth.is_visible.any():
         return replace(target, reason="face_lost")
     reason: Reason | None = None if is_seen_all_along(mouth) else "face_lost"
     if face.offset_frames:
