@@ -135,7 +135,7 @@ def doubt(
     best = (cosines.sum(3) / n_shown.clamp(min=1)[:, None, None]).amax(2)  # [B, 2]
     low, high = trust
     margin = best[:, 0] - best[:, 1]
-    doubted = 1 - between(margin, low, max(high, low + 1e-6))
+    doubted = 1 - between(margin, low, high)
     energy = magnitude.square().sum((1, 2)).clamp_min(1e-12)
     kept_share, taken_share = (x.square().sum((1, 2)) / energy for x in (kept, magnitude - kept))
     doubted = doubted * between(kept_share, SILENT, HEARD) * between(taken_share, LITTLE, MUCH)
@@ -143,5 +143,5 @@ def doubt(
 
 
 def between(x: Tensor, low: float, high: float) -> Tensor:
-    """0 up to `low`, 1 from `high` on."""
-    return ((x - low) / (high - low)).clamp(0, 1)
+    """0 up to `low`, 1 from `high` on; a step where both are one."""
+    return ((x - low) / max(high - low, 1e-6)).clamp(0, 1)

@@ -24,6 +24,5 @@ def spared(mask: Tensor, magnitude: Tensor, levels_db: tuple[float, float]) -> T
     """
     kept, taken = ((x * magnitude).square().sum((1, 2)) for x in (mask, 1 - mask))
     level_db = 10 * torch.log10(kept.clamp_min(LEAST_POWER) / taken.clamp_min(LEAST_POWER))
-    low, high = levels_db
-    share = between(level_db, low, max(high, low + 1e-6))
+    share = between(level_db, *levels_db)
     return torch.lerp(mask, torch.ones_like(mask), share[:, None, None])
