@@ -111,3 +111,28 @@ def with_noise(
     noise = rng.standard_normal(features.shape, np.float32)
     noisy: NDArray[np.float32] = features + strength * features.std(0) * noise
     return noisy
+
+
+def mixed_up(
+    features: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    strength: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Features `[V, D]` with something of every other in each, the same for the whole window.
+
+    `x + strength (x - mean) / s M s` with `M` of normal numbers with variance `1 / D`.
+
+    Args:
+        features: Of a window.
+        spread: `[D]`, `s`: how far each feature goes in all clips.
+        strength: 0 leaves them as they are; at 1 as much is added as there was.
+        rng: Draws `M`.
+    """
+    if not strength:
+        return features
+    n_features = features.shape[1]
+    mixing = rng.standard_normal((n_features, n_features), np.float32) / n_features**0.5
+    moving = (features - features.mean(0)) / spread.clip(1e-4)
+    mixed: NDArray[np.float32] = features + strength * (moving @ mixing) * spread
+    return mixed

@@ -11,7 +11,8 @@ from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
 from avse.training.intelligibility import lost_intelligibility
 from avse.training.losses import compressed_l1, negative_snr
-from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.mix_config import MixConfig
+from avse.training.mixtures import MixtureMaker
 from avse.training.optimise import (
     Learner,
     OptimiserName,

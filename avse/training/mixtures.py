@@ -12,7 +12,8 @@ from avse.training.batch import Batch
 from avse.training.cache import CachedClip
 from avse.training.crop_augmentation import MILD, augmented
 from avse.training.faceless_lips import FacelessLips
-from avse.training.features import LipFeatures, features_between, with_noise
+from avse.training.features import LipFeatures, features_between, mixed_up, with_noise
+from avse.training.mix_config import MixConfig
 from avse.training.sounds import (
     Samples,
     Voice,
@@ -24,64 +25,6 @@ from avse.training.sounds import (
     voiced_excerpt,
 )
 from preprocessing.timeline import SAMPLES_PER_VIDEO_FRAME
-
-
-@dataclass(frozen=True, slots=True)
-class MixConfig:
-    """How training mixtures are made.
-
-    Attributes:
-        n_frames: Pictures in a window (29 = 116 STFT frames, the paper's window).
-        faceless_share: Targets that are voices without faces, with predicted lip features.
-        people_power: Corpora are drawn by the root of length x people ** this; at 0 one person with
-            many clips can make half of the targets.
-        same_speaker_share: Pairs in which both voices are the same person, at tempos of their own.
-        same_corpus_share: Interferers drawn from the target's own corpus.
-        clean_share: Mixtures that are nearly clean, 10 to 35 dB.
-        target_only_share: Windows with nothing but the target.
-        pair_share: Windows that come in pairs: the same mixture twice, once with each voice's lips
-            and that voice as the target, so that nothing but the lips can tell them apart.
-        alone_share: Of those pairs, the ones with nothing beside the two voices.
-        hidden_share: Windows whose mouth is hidden throughout.
-        half_hidden_share: Windows whose mouth is hidden for a stretch.
-        silent_share: Windows outside the pairs in which the person seen says nothing: the mouth all
-            but stands still, others speak, and silence is wanted.
-        stray_share: Windows outside the pairs whose lips belong to nobody who is heard: then, as
-            where the mouth is hidden throughout, every voice is wanted and noise is not.
-        noise_share: Mixtures with noise beside the voices.
-        equaliser_db: Strength of the random equaliser every voice goes through.
-        room_share: Voices put in a made-up room.
-        lip_noise: Strength of noise on lip features, in their standard deviations over the window.
-        lip_jitter_frames: Standard deviation of how far the lips of a window are moved in time, as
-            by what is left of a measured offset.
-        tempo: Voices play this much faster or slower at most, lips along with them.
-        snr_db: Range of target against the sum of all else.
-        max_interferers: Most voices beside the target.
-        level_rms: Level of the mixtures.
-    """
-
-    n_frames: int = 29
-    faceless_share: float = 0.4
-    people_power: float = 2.0
-    same_speaker_share: float = 0.25
-    same_corpus_share: float = 0.5
-    clean_share: float = 0.2
-    target_only_share: float = 0.06
-    pair_share: float = 0.625
-    alone_share: float = 0.0
-    hidden_share: float = 0.1
-    half_hidden_share: float = 0.1
-    silent_share: float = 0.0
-    stray_share: float = 0.0
-    noise_share: float = 0.4
-    equaliser_db: float = 5.0
-    room_share: float = 0.1
-    lip_noise: float = 0.0
-    lip_jitter_frames: float = 0.0
-    tempo: float = 0.15
-    snr_db: tuple[float, float] = (-7.0, 15.0)
-    max_interferers: int = 4
-    level_rms: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +70,8 @@ class MixtureMaker:
         faces = [v for v in enough if v.clip_index >= 0]
         faces = [v for v in faces if len(lips.of(v.clip_index)) >= config.n_frames]
         self.seen = VoicePool(faces, config.people_power)
+        self.lone = VoicePool(self.seen.only_voices(), config.people_power)
+        self._spread = lips.values[0].std(0, dtype=np.float32)
         self._position = {id(v): i for i, v in enumerate(pool.voices)}
         guessed = faceless.predicted if faceless else {}
         lonely = [v for v in enough if self._position[id(v)] in guessed]
@@ -154,11 +99,15 @@ class MixtureMaker:
         voice = self._same_person(rng, rival) if rival else None
         if voice is None:
             voice = self._stranger(rng, rival)
+        return self._seen_as(voice, rng, may_hide=may_hide)
+
+    def _seen_as(self, voice: Voice, rng: np.random.Generator, *, may_hide: bool) -> _Target:
         has_face = voice.clip_index >= 0
         target = self._with_face(voice, rng) if has_face else self._faceless(voice, rng)
         clean = self._coloured(target.clean, rng)
         shown = self._hide(target.shown, rng) if may_hide else target.shown
-        return replace(target, clean=clean, shown=shown)
+        lips = mixed_up(target.features, self._spread, self.config.lip_mixing, rng)
+        return replace(target, clean=clean, shown=shown, features=lips)
 
     def _same_person(self, rng: np.random.Generator, rival: Voice) -> Voice | None:
         """Other words of the rival himself, at times: then only the lips' movement can tell."""
@@ -180,8 +129,13 @@ class MixtureMaker:
 
     def _pair(self, n_voices: int, rng: np.random.Generator) -> list[_Example]:
         """One mixture of two voices with lips (and what else there is), twice."""
-        first = self._target(rng, may_hide=False)
-        second = self._target(rng, first.voice, may_hide=False)
+        if self._is_lone(rng):
+            voice = self.lone.draw(rng)
+            voices = (voice, self.lone.other_words(rng, voice) or voice)
+            first, second = (self._seen_as(v, rng, may_hide=False) for v in voices)
+        else:
+            first = self._target(rng, may_hide=False)
+            second = self._target(rng, first.voice, may_hide=False)
         balance = 10 ** (-rng.uniform(-5, 5) / 20)
         second = replace(second, clean=second.clean * (balance * _ratio(first.clean, second.clean)))
         noisy = first.clean + second.clean
@@ -189,6 +143,10 @@ class MixtureMaker:
             rest = np.add(*self._interference(first.voice, max(0, n_voices - 1), rng))
             noisy = noisy + rest * self._gain(first.clean, rest, rng, least_db=rng.uniform(0, 5))
         return [self._levelled(t, noisy, rng) for t in (first, second)]
+
+    def _is_lone(self, rng: np.random.Generator) -> bool:
+        share = self.config.lone_share if self.lone.voices else 0.0
+        return bool(share) and rng.random() < share
 
     def _levelled(self, target: _Target, noisy: Samples, rng: np.random.Generator) -> _Example:
         scale = self.config.level_rms / level(noisy) * 10 ** (rng.normal(0, 2) / 20)

@@ -20,7 +20,8 @@ from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.features import LipFeatures, lip_features
 from avse.training.losses import compressed_l1, negative_si_sdr
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
-from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.mix_config import MixConfig
+from avse.training.mixtures import MixtureMaker
 from avse.training.run_folder import code_version
 from avse.training.sounds import Voice, VoicePool, load_sounds
 from models.avse_net import AvseNet

@@ -176,6 +176,11 @@ class VoicePool:
             corpus = None
         raise ValueError(f"expected a voice other than {not_speaker!r}, found none")
 
+    def only_voices(self) -> list[Voice]:
+        """Those of corpora that hold one person alone."""
+        lone = [c for c in self.corpora if len(self._tree[c]) == 1]
+        return [voice for c in lone for person in self._tree[c].values() for voice in person]
+
     def other_words(self, rng: np.random.Generator, voice: Voice) -> Voice | None:
         """Another recording of the same person; None where there is only one."""
         own = self._tree.get(voice.corpus, {}).get(voice.speaker, [])

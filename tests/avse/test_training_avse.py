@@ -21,7 +21,8 @@ from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figure
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.means import mean_bundle
-from avse.training.mixtures import MixConfig, MixtureMaker
+from avse.training.mix_config import MixConfig
+from avse.training.mixtures import MixtureMaker
 from avse.training.optimise import OptimiserName
 from avse.training.recipe import train_avse
 from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_config
