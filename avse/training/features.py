@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip
-from avse.training.crop_augmentation import MILD, augmented
+from avse.training.crop_augmentation import MILD, CropAugmentation, augmented
 from avse.training.lips import Window, crops_of, n_usable
 from models.visual_tower import VisualTower
 from preprocessing.types import Progress, no_progress
@@ -46,6 +46,7 @@ def lip_features(
     path: Path,
     *,
     n_variants: int = 3,
+    augmentation: CropAugmentation = MILD,
     seed: int = 1,
     progress: Progress = no_progress,
 ) -> LipFeatures:
@@ -58,7 +59,11 @@ def lip_features(
     values = np.zeros((n_variants, int(bounds[-1]), n_features), np.float16)
     for index, clip in enumerate(clips):
         rng = np.random.default_rng((seed, index))
-        crops = np.stack([_variant(clip, lengths[index], v, rng) for v in range(n_variants)])
+        plain = crops_of(Window(clip, 0), lengths[index])
+        varied = [
+            augmented(clip.crops[: len(plain)], rng, augmentation) for _ in range(1, n_variants)
+        ]
+        crops = np.stack([plain, *varied])
         values[:, bounds[index] : bounds[index + 1]] = _encode(tower, crops)
         progress("features", index + 1, len(clips))
     shown = np.concatenate([c.is_visible[:n] for c, n in zip(clips, lengths, strict=True)])
@@ -80,15 +85,6 @@ def _encode(tower: VisualTower, crops: NDArray[np.uint8]) -> NDArray[np.float16]
     device = next(tower.parameters()).device
     features = torch.cat(tower(torch.from_numpy(crops).to(device)), 2)
     return features.cpu().numpy().astype(np.float16)
-
-
-def _variant(
-    clip: CachedClip, n_frames: int, variant: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """The centre crop, then varied ones."""
-    if variant == 0:
-        return crops_of(Window(clip, 0), n_frames)
-    return augmented(clip.crops[:n_frames], rng, MILD)
 
 
 def features_between(

@@ -120,7 +120,12 @@ def enhancer_material(
     model.to(config.compute.device)
     path = folders.work / "lip_features.npz"
     lips = lip_features(
-        clips, model.visual, path, n_variants=config.n_feature_variants, progress=progress
+        clips,
+        model.visual,
+        path,
+        n_variants=config.n_feature_variants,
+        augmentation=config.feature_augmentation,
+        progress=progress,
     )
     rounds, steps = config.n_timing_rounds, config.n_predictor_steps
     lips = lips_in_time(folders.work / "lip_delays.npy", clips, lips, rounds, steps, progress)

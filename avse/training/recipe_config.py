@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avse.training.compute import Compute, Precision, resolve_compute
+from avse.training.crop_augmentation import MILD, CropAugmentation
 from avse.training.fusion import FusionConfig
 from avse.training.lips import LipsConfig
 from avse.training.run_folder import code_version
@@ -35,6 +36,7 @@ class RecipeConfig:
             the first.
         fusion: Stage (c); its model's fusion and squeeze come from `SYSTEMS`.
         n_feature_variants: Crop and flip variants whose features are cached.
+        feature_augmentation: How all but the first of them are varied.
         n_predictor_steps: Steps of the net that guesses lips from sound, for voices without faces.
         n_timing_rounds: How often the lips of every clip are put in time with its sound.
         n_workers: Processes that crop clips.
@@ -54,6 +56,7 @@ class RecipeConfig:
     lips_in_time: LipsConfig = field(default_factory=lambda: LIPS_IN_TIME)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     n_feature_variants: int = 2
+    feature_augmentation: CropAugmentation = MILD
     n_predictor_steps: int = 1200
     n_timing_rounds: int = 2
     n_workers: int = 2
