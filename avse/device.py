@@ -1,5 +1,7 @@
 """Where the networks run, decided once."""
 
+import os
+
 import torch
 
 from avse.errors import DeviceNotFound
@@ -31,3 +33,8 @@ def resolve_device(name: str = "auto") -> torch.device:
 def default_batch_windows(device: torch.device) -> int:
     """Windows per forward pass: a CPU gains nothing from many, and they cost memory."""
     return 8 if device.type == "cuda" else 1
+
+
+def n_cores() -> int:
+    """Cores this program may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,6 +1,5 @@
 """One batch from options to a folder of results: what `avse batch` runs."""
 
-import os
 import re
 import signal
 import sqlite3
@@ -27,7 +26,7 @@ from avse.batch.stages import Capacity, LocalStages, Stages, clips_in_call, open
 from avse.batch.tally import Tally
 from avse.batch.work import SUFFIXES, Work
 from avse.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
-from avse.device import resolve_device
+from avse.device import n_cores, resolve_device
 from avse.enhancer import Enhancer
 from avse.errors import ConfigError
 from avse.types import EnhanceOptions
@@ -263,11 +262,6 @@ def _stages(options: BatchOptions, shop: Workshop) -> tuple[Stages, Capacity]:
     n_ahead = max(2 * max_clips, 4) + n_readers
     capacity = Capacity(n_readers, max_clips, n_ahead, limit=options.limit)
     return LocalStages(shop.enhancer, capacity, shop.out_dir, shop.run.folder), capacity
-
-
-def n_cores() -> int:
-    """Cores this program may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _both(first: OnChange, second: Callable[[], None]) -> OnChange:

@@ -107,7 +107,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="At most so many pairs a split and condition.")
     ] = None,
     n_workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that score; 0: one a core.")
+        int,
+        typer.Option(
+            "--workers", min=0, help="Processes that score; 0: by the cores, 1: the network's own."
+        ),
     ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:  # fmt: skip

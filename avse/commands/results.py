@@ -43,7 +43,10 @@ def results(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the mixtures and the intervals.")] = 0,
     n_workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that score; 0: one a core.")
+        int,
+        typer.Option(
+            "--workers", min=0, help="Processes that score; 0: by the cores, 1: the network's own."
+        ),
     ] = 0,
 ) -> None:  # fmt: skip
     """Judge every goal on `test` and `elsewhere`; write one page with tables, curves, examples."""

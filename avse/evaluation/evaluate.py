@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from avse.device import resolve_device
 from avse.evaluation.charts import charts
+from avse.evaluation.cores import Cores
 from avse.evaluation.dnsmos import DNSMOS, is_installed
 from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.layouts import plan_layout
@@ -66,7 +68,7 @@ class EvaluateOptions:
         seed: Of the mixtures and the bootstrap.
         limit: At most so many pairs for each split and condition.
         metrics: Which of `ALL_METRICS`.
-        n_workers: Processes that score; 0 = one a core.
+        n_workers: Processes that score; 0 = see `Cores`, 1 = score where the network runs.
         device: For bundles.
     """
 
@@ -161,10 +163,10 @@ def run_evaluation(
         crops_for, clarity = CropCache(options.crops), load_mouth_clarity()
     sight = None if crops_for is None else Sight(crops_for, corpus, options.seed, clarity)
     _make_folder(options.out)
-    n_workers = options.n_workers or os.cpu_count() or 1
-    rows = run_trials(
-        plans, systems, sight, RunOptions(options.lips, options.metrics, n_workers), progress
-    )
+    cores = Cores.shared(options.n_workers, has_network=_needs_cores(options, systems))
+    how = RunOptions(options.lips, options.metrics, cores.n_scoring)
+    with cores.for_network():
+        rows = run_trials(plans, systems, sight, how, progress)
     facts = _facts(options, systems)
     evaluation = Evaluation(tuple(rows), summarise(rows, options.seed), facts)
     return _write(evaluation, options.out)
@@ -224,6 +226,12 @@ def _systems(options: EvaluateOptions) -> list[System]:
         systems.extend(open_networks(options.bundles, options.device))
     systems.extend(CommandSystem.parse(text) for text in options.compare)
     return systems
+
+
+def _needs_cores(options: EvaluateOptions, systems: Sequence[System]) -> bool:
+    """Whether a network runs on the CPU; commands are processes of their own."""
+    is_here = any(not isinstance(system, CommandSystem) for system in systems)
+    return is_here and resolve_device(options.device).type == "cpu"
 
 
 def _check_names(systems: Sequence[System]) -> None:

@@ -45,7 +45,7 @@ class ResultsOptions:
         limit: At most so many mixtures a condition.
         limit_robust: At most so many mixtures for the curves of disturbed sight.
         seed: Of mixtures and intervals.
-        n_workers: Processes that score; 0 = one a core.
+        n_workers: Processes that score; 0 = see `Cores`, 1 = score where the network runs.
     """
 
     out: Path

@@ -39,12 +39,12 @@ class RunOptions:
     Attributes:
         lips: Which mouths to show to systems that see.
         metrics: Which of `METRICS`.
-        n_workers: Processes that score; 1 = score here.
+        n_workers: Processes that score; 0 = score here.
     """
 
     lips: tuple[LipsControl, ...] = ("own",)
     metrics: tuple[str, ...] = METRICS
-    n_workers: int = 1
+    n_workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def _done(scores: list[Scores]) -> "Future[list[Scores]]":
 
 @contextmanager
 def _scoring(n_workers: int) -> Iterator[Submit]:
-    if n_workers <= 1:
+    if not n_workers:
         yield lambda clean, sounds, metrics: _done(score_all(clean, sounds, metrics))
         return
     with ProcessPoolExecutor(n_workers, get_context("spawn")) as pool:

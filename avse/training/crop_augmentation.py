@@ -96,12 +96,13 @@ def _framed(crops: Crops, matrix: NDArray[np.float64]) -> Crops:
 
 def _warped(crops: Crops, most_px: float, rng: np.random.Generator) -> Crops:
     """Every picture through one smooth field: other proportions, the same movement."""
-    nodes = rng.normal(0, rng.uniform(0, most_px), (N_WARP_NODES, N_WARP_NODES, 2))
-    field = cv2.resize(nodes.astype(np.float32), (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
-    places = np.mgrid[:CROP_PX, :CROP_PX][::-1].transpose(1, 2, 0).astype(np.float32) + field
-    border = cv2.BORDER_REPLICATE
+    nodes = rng.normal(0, rng.uniform(0, most_px), (2, N_WARP_NODES, N_WARP_NODES))
+    size, border = (CROP_PX, CROP_PX), cv2.BORDER_REPLICATE
+    rows, columns = np.mgrid[:CROP_PX, :CROP_PX].astype(np.float32)
+    x, y = (cv2.resize(n.astype(np.float32), size, interpolation=cv2.INTER_CUBIC) for n in nodes)
+    x, y = columns + x, rows + y
     warped: Crops = np.stack(
-        [cv2.remap(c, places, None, cv2.INTER_LINEAR, borderMode=border) for c in crops]
+        [cv2.remap(crop, x, y, cv2.INTER_LINEAR, borderMode=border) for crop in crops]
     ).astype(np.uint8)
     return warped
 

@@ -14,6 +14,8 @@ from avse.training.lips import Window, crops_of, n_usable
 from models.visual_tower import VisualTower
 from preprocessing.types import Progress, no_progress
 
+SEED = 1
+
 
 @dataclass(frozen=True, slots=True)
 class LipFeatures:
@@ -47,7 +49,6 @@ def lip_features(
     *,
     n_variants: int = 3,
     augmentation: CropAugmentation = MILD,
-    seed: int = 1,
     progress: Progress = no_progress,
 ) -> LipFeatures:
     """Features of the clips, from `path` if they are there, else computed and kept there."""
@@ -58,7 +59,7 @@ def lip_features(
     n_features = sum(tower.feature_channels)
     values = np.zeros((n_variants, int(bounds[-1]), n_features), np.float16)
     for index, clip in enumerate(clips):
-        rng = np.random.default_rng((seed, index))
+        rng = np.random.default_rng((SEED, index))
         plain = crops_of(Window(clip, 0), lengths[index])
         varied = [
             augmented(clip.crops[: len(plain)], rng, augmentation) for _ in range(1, n_variants)

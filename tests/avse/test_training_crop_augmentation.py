@@ -1,5 +1,7 @@
 """What may vary between crops, and what may not."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from avse.training.crop_augmentation import CROP_PX, CropAugmentation, augmented, slowed
@@ -36,6 +38,26 @@ def test_every_window_is_one_draw_and_keeps_its_form() -> None:
     assert (first == first[:1]).all()  # a mouth that stands still goes on standing still
     assert np.array_equal(first, augmented(still_mouth, np.random.default_rng(1), config))
     assert not np.array_equal(first, augmented(still_mouth, np.random.default_rng(2), config))
+
+
+def test_a_warped_mouth_has_other_proportions_and_the_same_movement() -> None:
+    ramp = np.arange(122, dtype=np.uint8) + 100
+    crops = np.stack(
+        [np.broadcast_to(ramp, (122, 122)), np.broadcast_to(ramp[:, None], (122, 122))]
+    )
+    config = replace(STILL, warp_px=4.0)
+    sizes = []
+    for seed in range(20):
+        plain, warped = (
+            augmented(crops, np.random.default_rng(seed), c).astype(float) for c in (STILL, config)
+        )
+        moved_px = np.abs(warped - plain)[:, 16:-16, 16:-16]
+        assert np.abs(np.diff(moved_px, axis=2)).max() <= 2  # smooth: nothing is torn
+        sizes.append(moved_px.mean())
+        again = augmented(np.repeat(crops[:1], 3, 0), np.random.default_rng(seed), config)
+        assert (again == again[:1]).all()  # one warp for the window
+    assert 0.3 < np.mean(sizes) < 3.0
+    assert np.std(sizes) > 0.3  # some windows hardly, others strongly
 
 
 def test_the_crops_given_are_left_alone() -> None:
