@@ -111,7 +111,9 @@ class FusionTrainer(Learner[AvseNet]):
                 channels_last(part)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
-        optimiser = optimiser_for(groups, config.weight_decay, config.optimiser)
+        optimiser = optimiser_for(
+            groups, config.weight_decay, config.optimiser, is_bf16=compute.is_bf16
+        )
         super().__init__(net, ema, optimiser, run)
 
     def train(

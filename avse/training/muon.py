@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
 
     Differs:
         `torch.optim.Muon` takes two-dimensional weights only, and multiplies in bf16, which a CPU
-        without units for it does slowly; here every precision stays what it is.
+        without units for it does slowly; here it is as asked for.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class Muon(torch.optim.Optimizer):
         *,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.98),
+        products: torch.dtype = torch.float32,
     ) -> None:
-        """`momentum` is for matrices, `betas` are for what is left to Adam."""
+        """`momentum`, and `products` of which type, for matrices; `betas` for what Adam is left."""
+        self.products = products
         settings = {"weight_decay": weight_decay, "momentum": momentum, "betas": betas}
         super().__init__(params, {"lr": lr} | settings)
 
@@ -60,7 +62,7 @@ class Muon(torch.optim.Optimizer):
         kept = state["momentum"].mul_(group["momentum"]).add_(grad)
         matrix = (grad + group["momentum"] * kept).flatten(1)  # Nesterov's
         size = 0.2 * float(max(matrix.shape)) ** 0.5
-        step: Tensor = size * orthogonal(matrix).reshape(weights.shape)
+        step: Tensor = size * orthogonal(matrix, self.products).reshape(weights.shape)
         return step
 
     def _by_adam(self, weights: Tensor, group: dict[str, Any]) -> Tensor:
@@ -77,20 +79,20 @@ class Muon(torch.optim.Optimizer):
         return step
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, products: torch.dtype = torch.float32) -> Tensor:
     """Nearly `U V^T` of `matrix = U S V^T`, `[R, C]`: its directions, without their sizes.
 
-    The singular values come out between .7 and 1.2; those that are next to nothing beside the
-    greatest stay small.
+    Computed in the type `products`, given back in that of the matrix. The singular values come out
+    between .7 and 1.2; those that are next to nothing beside the greatest stay small.
     """
     a, b, c = COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.T if is_tall else matrix
-    x = x / torch.linalg.matrix_norm(x).clamp_min(1e-7)
+    x = (x / torch.linalg.matrix_norm(x).clamp_min(1e-7)).to(products)
     for _ in range(N_ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.T if is_tall else x
+    return (x.T if is_tall else x).to(matrix.dtype)
 
 
 def _is_matrix(weights: Tensor) -> bool:

@@ -44,11 +44,19 @@ def average_into(ema: nn.Module, net: nn.Module, decay: float) -> None:
 
 
 def optimiser_for(
-    groups: list[dict[str, Any]], weight_decay: float, name: OptimiserName = "adamw"
+    groups: list[dict[str, Any]],
+    weight_decay: float,
+    name: OptimiserName = "adamw",
+    *,
+    is_bf16: bool = False,
 ) -> torch.optim.Optimizer:
-    """AdamW or Muon for groups of parameters; `set_rate` of the learner sets the rate."""
+    """AdamW or Muon for groups of parameters; `set_rate` of the learner sets the rate.
+
+    With `is_bf16` Muon makes its steps orthogonal in bfloat16; weights and moments stay float32.
+    """
     if name == "muon":
-        return Muon(groups, 1e-3, weight_decay)
+        products = torch.bfloat16 if is_bf16 else torch.float32
+        return Muon(groups, 1e-3, weight_decay, products=products)
     return torch.optim.AdamW(groups, 1e-3, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
 
 

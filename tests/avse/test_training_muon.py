@@ -7,12 +7,17 @@ from torch import nn
 from avse.training.muon import Muon, orthogonal
 
 
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24), (32, 32)])
-def test_orthogonal_keeps_directions_and_evens_their_sizes(shape: tuple[int, int]) -> None:
+def test_orthogonal_keeps_directions_and_evens_their_sizes(
+    shape: tuple[int, int], products: torch.dtype
+) -> None:
     generator = torch.Generator().manual_seed(1)
     matrix = torch.randn(shape, generator=generator)
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    sizes = torch.diagonal(u.T @ orthogonal(matrix) @ v.T)
+    found = orthogonal(matrix, products)
+    assert found.dtype == torch.float32
+    sizes = torch.diagonal(u.T @ found @ v.T)
     assert 0.5 < float(sizes.min()) <= float(sizes.max()) < 1.3
 
 
