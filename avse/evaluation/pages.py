@@ -2,11 +2,21 @@
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 TableParts = tuple[list[str], list[list[str]]]
 """A header and its lines of cells."""
+
+CAPTIONS = {
+    "before-after": "Before and after",
+    "gain-over-snr": "Gain over the mixture's SNR",
+    "robustness": "Disturbed sight",
+    "example": "Example",
+    "training": "Training",
+}
+"""What a picture shows, by how its file name begins."""
 
 N_TEXT = 4
 """Columns at the left that hold words."""
@@ -65,7 +75,20 @@ def _tagged(tag: str, index: int, text: str) -> str:
 
 def _image(name: str, content: bytes) -> str:
     encoded = base64.b64encode(content).decode()
-    return f'<h3>{_safe(name)}</h3><img alt="{_safe(name)}" src="data:image/png;base64,{encoded}">'
+    title = _safe(caption(name))
+    return f'<h3>{title}</h3><img alt="{title}" src="data:image/png;base64,{encoded}">'
+
+
+def caption(name: str) -> str:
+    """`before-after-test-two_0db.png` as people read it: `Before and after: test, two_0db`."""
+    stem = name.removesuffix(".png")
+    for start, words in CAPTIONS.items():
+        if stem == start:
+            return words
+        if stem.startswith(f"{start}-"):
+            parts = re.split("-(?=[a-z])", stem.removeprefix(f"{start}-"))
+            return f"{words}: {', '.join(parts)}"
+    return stem
 
 
 def _safe(text: str) -> str:
