@@ -42,9 +42,7 @@ def lips_in_time_stage(
     """Stage (b), second half: every clip's lips are put in time, and the towers go on learning."""
     run = RunFolder(folders.work / "lips-in-time")
     first = open_lips(folders.work, config, stages=("lips",)).to(config.compute.device)
-    lips = lip_features(
-        clips, first.visual, run.path / "lip_features.npz", n_variants=1, progress=progress
-    )
+    lips = lip_features(clips, first.visual, run.path / "lip_features.npz", progress=progress)
     rounds, steps = max(1, config.n_timing_rounds), config.n_predictor_steps
     delays = delays_of(run.path / "lip_delays.npy", clips, lips, rounds, steps, progress)
     mended = [in_time(clip, float(d)) for clip, d in zip(clips, delays, strict=True)]

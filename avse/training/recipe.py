@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avse.training.cache import CachedClip, cache_clips, load_cached
 from avse.training.faceless_lips import FacelessLips
-from avse.training.features import LipFeatures, lip_features
+from avse.training.features import LipFeatures, Renderings, lip_features
 from avse.training.fusion import FusionTrainer, load_lips
 from avse.training.lip_predictor import guess_faceless_lips
 from avse.training.lip_timing import lips_in_time
@@ -119,14 +119,8 @@ def enhancer_material(
     model = open_lips(folders.work, config)
     model.to(config.compute.device)
     path = folders.work / "lip_features.npz"
-    lips = lip_features(
-        clips,
-        model.visual,
-        path,
-        n_variants=config.n_feature_variants,
-        augmentation=config.feature_augmentation,
-        progress=progress,
-    )
+    renderings = Renderings(config.n_feature_variants, config.feature_augmentation)
+    lips = lip_features(clips, model.visual, path, renderings, config.compute, progress)
     rounds, steps = config.n_timing_rounds, config.n_predictor_steps
     lips = lips_in_time(folders.work / "lip_delays.npy", clips, lips, rounds, steps, progress)
     strangers = [c for c in valid if c.entry.split == "valid"]
@@ -135,7 +129,7 @@ def enhancer_material(
     for name, group in (("valid", strangers), ("elsewhere", elsewhere)):
         if group:
             path = folders.work / f"lip_features_{name}.npz"
-            seen = lip_features(group, model.visual, path, n_variants=1)
+            seen = lip_features(group, model.visual, path)
             checks += validation_set(group, seen, config.n_valid, 1)
     model.cpu()
     entries = [e for e in read_sounds(folders.recordings) if e.split == "train"]

@@ -15,7 +15,7 @@ from avse.errors import ConfigError, DeviceNotFound
 from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.compute import Precision, resolve_compute
 from avse.training.faceless_lips import FacelessLips
-from avse.training.features import lip_features
+from avse.training.features import Renderings, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, lip_modules
 from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
@@ -293,7 +293,7 @@ def maker(clips: list[CachedClip], tmp_path: Path, config: MixConfig) -> Mixture
     from avse.training.recipe import _voice_of_clip
 
     torch.manual_seed(0)
-    lips = lip_features(clips, LipSync(LIPS).visual, tmp_path / "f.npz", n_variants=2)
+    lips = lip_features(clips, LipSync(LIPS).visual, tmp_path / "f.npz", Renderings(n=2))
     voices = [_voice_of_clip(clip, index) for index, clip in enumerate(clips)]
     noise = np.random.default_rng(1).integers(-9000, 9000, 30_000).astype(np.int16)
     return MixtureMaker(VoicePool(voices), [noise], lips, None, config)

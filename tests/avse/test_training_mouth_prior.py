@@ -70,7 +70,7 @@ def work_dir(tmp_path: Path, net: AvseNet) -> Path:
     (tmp_path / "audio.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for split, name in (("train", ""), ("valid", "_valid")):
         clips = clips_of(tmp_path, split)
-        lip_features(clips, net.visual, tmp_path / f"lip_features{name}.npz", n_variants=1)
+        lip_features(clips, net.visual, tmp_path / f"lip_features{name}.npz")
     return tmp_path
 
 
