@@ -44,6 +44,8 @@ class AvseConfig:
             so that a turning head goes too; 0: of the whole window.
         scales_lips: Give each visual feature the same spread over the visible frames of the window,
             but for a mouth that hardly moves: cameras and faces differ in how far a feature goes.
+        mirrors_lips: Features of pictures are the mean of those of a mouth and of its mirror image:
+            they are steadier with mouths unlike those of the training, for twice the tower's work.
         dilations: One residual block over time each, at video rate.
         mask_power: What is heard is the mask to this power: below 1 less is taken away than the
             training, which minds what the ear minds, has made of it.
@@ -76,6 +78,7 @@ class AvseConfig:
     centres_lips: bool = True
     centre_frames: int = 0
     scales_lips: bool = False
+    mirrors_lips: bool = False
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     more_dilations: tuple[int, ...] = ()
     level_dilations: tuple[int, ...] = ()

@@ -128,7 +128,13 @@ class AvseNet(nn.Module):
         Returns:
             `[B, V, C_i]` each; an empty list for the audio-only network.
         """
-        return self.visual(crops) if self.sees else []
+        if not self.sees:
+            return []
+        features: list[Tensor] = self.visual(crops)
+        if not self.config.mirrors_lips:
+            return features
+        mirrored = self.visual(crops.flip(3))
+        return [(own + other) / 2 for own, other in zip(features, mirrored, strict=True)]
 
     def forward(
         self, log_mel: Tensor, magnitude: Tensor, crops: Tensor, is_visible: Tensor

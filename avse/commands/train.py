@@ -123,11 +123,17 @@ def mean_of_runs(
         float | None,
         typer.Option(min=0.1, max=2.0, help="What is heard is the mask to this power."),
     ] = None,
+    mirrors_lips: Annotated[
+        bool | None,
+        typer.Option(
+            "--mirror-lips/--plain-lips", help="Features of the mouth and its mirror image."
+        ),
+    ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of one enhancer (or of one)."""
     from avse.training.means import mean_bundle
 
-    spec = mean_bundle(bundles, out_dir, mask_power)
+    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

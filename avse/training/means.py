@@ -19,7 +19,12 @@ CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
 
 
-def mean_bundle(folders: Sequence[Path], out: Path, mask_power: float | None = None) -> BundleSpec:
+def mean_bundle(
+    folders: Sequence[Path],
+    out: Path,
+    mask_power: float | None = None,
+    mirrors_lips: bool | None = None,
+) -> BundleSpec:
     """Write the equal mean of several enhancers' weights as a bundle.
 
     Args:
@@ -27,6 +32,7 @@ def mean_bundle(folders: Sequence[Path], out: Path, mask_power: float | None = N
             older network lacks of that shape counts there as it begins, without effect.
         out: Folder of the new bundle.
         mask_power: As in `AvseConfig`; None keeps the first one's.
+        mirrors_lips: The same.
 
     Raises:
         ModelError: A bundle cannot be opened.
@@ -44,8 +50,8 @@ def mean_bundle(folders: Sequence[Path], out: Path, mask_power: float | None = N
     net.load_state_dict({name: _mean(name, states) for name in states[0]})
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
     card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
-    settings = {} if mask_power is None else {"mask_power": mask_power}
-    shape = spec.model_config | settings
+    settings = {"mask_power": mask_power, "mirrors_lips": mirrors_lips}
+    shape = spec.model_config | {k: v for k, v in settings.items() if v is not None}
     return save_bundle(out, replace(spec, card=card, model_config=shape), net)
 
 

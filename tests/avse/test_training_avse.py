@@ -173,10 +173,11 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
     again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
-    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8)
+    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8, mirrors_lips=True)
     assert len(spec.card["mean_of"]) == 2
     net = open_bundle(tmp_path / "mean")[1]
-    assert net.config.mask_power == 0.8  # type: ignore[union-attr]
+    assert isinstance(net, AvseNet)
+    assert (net.config.mask_power, net.config.mirrors_lips) == (0.8, True)
     found = net.state_dict()
     whole = {
         "into.weight": 0.375,

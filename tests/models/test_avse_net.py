@@ -118,6 +118,20 @@ def test_what_the_network_doubts_is_what_it_hears_without_lips() -> None:
     assert not torch.equal(heard.mask[0], seen.mask[0])
 
 
+def test_a_mouth_and_its_mirror_image_are_alike_if_asked_for() -> None:
+    net = tiny("mmtm").eval()
+    crops = batch()[2]
+    with torch.no_grad():
+        plain, mirrored = net.encode_visual(crops), net.encode_visual(crops.flip(3))
+        assert not torch.equal(plain[0], mirrored[0])
+        net.config = replace(net.config, mirrors_lips=True)
+        both, other = net.encode_visual(crops), net.encode_visual(crops.flip(3))
+    for one, two, mean, again in zip(plain, mirrored, both, other, strict=True):
+        torch.testing.assert_close(mean, (one + two) / 2)
+        torch.testing.assert_close(mean, again)
+    assert tiny("audio_only", mirrors_lips=True).encode_visual(crops) == []
+
+
 @pytest.mark.parametrize("more", [{}, AGAIN])
 def test_what_is_heard_is_the_mask_to_a_power(more: dict[str, Any]) -> None:
     net = tiny("mmtm", **more).eval()
