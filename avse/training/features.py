@@ -25,10 +25,13 @@ class Renderings:
     Attributes:
         n: How often; the first time as they are, then varied.
         augmentation: How strongly.
+        with_mirror: Features are the mean of those of a picture and of its mirror image, as a
+            network with `mirrors_lips` has them.
     """
 
     n: int = 3
     augmentation: CropAugmentation = MILD
+    with_mirror: bool = False
 
 
 AS_FILMED = Renderings(n=1)
@@ -81,7 +84,9 @@ def lip_features(
         rng = np.random.default_rng((SEED, index))
         crops = np.stack(list(_rendered(clip, lengths[index], renderings, rng)))
         with compute.autocast():
-            values[:, bounds[index] : bounds[index + 1]] = _encode(tower, crops)
+            values[:, bounds[index] : bounds[index + 1]] = _encode(
+                tower, crops, renderings.with_mirror
+            )
         progress("features", index + 1, len(clips))
     shown = np.concatenate([c.is_visible[:n] for c, n in zip(clips, lengths, strict=True)])
     partial = path.with_suffix(".partial.npz")
@@ -104,12 +109,14 @@ def _rendered(
 
 
 @torch.no_grad()
-def _encode(tower: VisualTower, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
+def _encode(tower: VisualTower, crops: NDArray[np.uint8], with_mirror: bool) -> NDArray[np.float16]:
     """`[variants, V, H, W]` to `[variants, V, D]`."""
     tower.eval()
-    device = next(tower.parameters()).device
-    features = torch.cat(tower(torch.from_numpy(crops).to(device)), 2)
-    return features.float().cpu().numpy().astype(np.float16)
+    pictures = torch.from_numpy(crops).to(next(tower.parameters()).device)
+    features = torch.cat(tower(pictures), 2).float()
+    if with_mirror:
+        features = (features + torch.cat(tower(pictures.flip(3)), 2).float()) / 2
+    return features.cpu().numpy().astype(np.float16)
 
 
 def features_between(

@@ -119,8 +119,11 @@ def enhancer_material(
     model = open_lips(folders.work, config)
     model.to(config.compute.device)
     path = folders.work / "lip_features.npz"
-    renderings = Renderings(config.n_feature_variants, config.feature_augmentation)
-    lips = lip_features(clips, model.visual, path, renderings, config.compute, progress)
+    varied = Renderings(
+        config.n_feature_variants, config.feature_augmentation, config.fusion.model.mirrors_lips
+    )
+    as_filmed = replace(varied, n=1)
+    lips = lip_features(clips, model.visual, path, varied, config.compute, progress)
     rounds, steps = config.n_timing_rounds, config.n_predictor_steps
     lips = lips_in_time(folders.work / "lip_delays.npy", clips, lips, rounds, steps, progress)
     strangers = [c for c in valid if c.entry.split == "valid"]
@@ -129,7 +132,7 @@ def enhancer_material(
     for name, group in (("valid", strangers), ("elsewhere", elsewhere)):
         if group:
             path = folders.work / f"lip_features_{name}.npz"
-            seen = lip_features(group, model.visual, path)
+            seen = lip_features(group, model.visual, path, as_filmed)
             checks += validation_set(group, seen, config.n_valid, 1)
     model.cpu()
     entries = [e for e in read_sounds(folders.recordings) if e.split == "train"]

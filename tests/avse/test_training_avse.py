@@ -17,7 +17,16 @@ from avse.training.compute import Precision, resolve_compute
 from avse.training.faceless_lips import FacelessLips
 from avse.training.features import Renderings, lip_features
 from avse.training.fusion import FusionConfig, FusionTrainer, lip_modules
-from avse.training.lips import LipsConfig, WindowSampler, contrast, match_figures, train_lips
+from avse.training.lips import (
+    LipsConfig,
+    Window,
+    WindowSampler,
+    contrast,
+    crops_of,
+    match_figures,
+    n_usable,
+    train_lips,
+)
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
 from avse.training.means import mean_bundle
@@ -298,6 +307,21 @@ def maker(clips: list[CachedClip], tmp_path: Path, config: MixConfig) -> Mixture
     voices = [_voice_of_clip(clip, index) for index, clip in enumerate(clips)]
     noise = np.random.default_rng(1).integers(-9000, 9000, 30_000).astype(np.int16)
     return MixtureMaker(VoicePool(voices), [noise], lips, None, config)
+
+
+def test_features_with_a_mirror_are_those_of_a_network_that_mirrors_lips(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    tower = LipSync(LIPS).visual.eval()
+    renderings = Renderings(n=1, with_mirror=True)
+    lips = lip_features(clips, tower, tmp_path / "f.npz", renderings)
+    crops = torch.from_numpy(crops_of(Window(clips[0], 0), n_usable(clips[0])))[None]
+    net = AvseNet(AvseConfig(visual=LIPS.visual, mirrors_lips=True)).eval()
+    net.visual.load_state_dict(tower.state_dict())
+    with torch.no_grad():
+        expected = torch.cat(net.encode_visual(crops), 2)[0]
+    assert torch.allclose(torch.from_numpy(lips.of(0)).float(), expected, atol=2e-3)
 
 
 def test_mixtures_repeat_and_hold_what_they_promise(
