@@ -130,11 +130,10 @@ class AvseNet(nn.Module):
         """
         if not self.sees:
             return []
+        if self.config.mirrors_lips:
+            return self.visual.with_mirror(crops)
         features: list[Tensor] = self.visual(crops)
-        if not self.config.mirrors_lips:
-            return features
-        mirrored = self.visual(crops.flip(3))
-        return [(own + other) / 2 for own, other in zip(features, mirrored, strict=True)]
+        return features
 
     def forward(
         self, log_mel: Tensor, magnitude: Tensor, crops: Tensor, is_visible: Tensor

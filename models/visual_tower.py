@@ -84,6 +84,11 @@ class VisualTower(nn.Module):
             features.append(pooled)
         return features[1:]
 
+    def with_mirror(self, crops: Tensor) -> list[Tensor]:
+        """Means of the features of the pictures and of their mirror images; as in `forward`."""
+        pairs = zip(self(crops), self(crops.flip(3)), strict=True)
+        return [(own.float() + other.float()) / 2 for own, other in pairs]
+
     def _normalise(self, crops: Tensor) -> Tensor:
         x = crops.float()
         size = self.config.input_px

@@ -113,10 +113,8 @@ def _encode(tower: VisualTower, crops: NDArray[np.uint8], with_mirror: bool) -> 
     """`[variants, V, H, W]` to `[variants, V, D]`."""
     tower.eval()
     pictures = torch.from_numpy(crops).to(next(tower.parameters()).device)
-    features = torch.cat(tower(pictures), 2).float()
-    if with_mirror:
-        features = (features + torch.cat(tower(pictures.flip(3)), 2).float()) / 2
-    return features.cpu().numpy().astype(np.float16)
+    features = tower.with_mirror(pictures) if with_mirror else tower(pictures)
+    return torch.cat(features, 2).float().cpu().numpy().astype(np.float16)
 
 
 def features_between(

@@ -207,7 +207,7 @@ def check_tower(net: AvseNet, clip: CachedClip, features: NDArray[np.float16]) -
     edge = (clip.crops.shape[1] - 112) // 2
     crops = clip.crops[: len(features), edge : edge + 112, edge : edge + 112]
     with torch.no_grad():
-        own = torch.cat(net.eval().visual(torch.from_numpy(crops)[None]), 2)[0].numpy()
+        own = torch.cat(net.eval().encode_visual(torch.from_numpy(crops)[None]), 2)[0].numpy()
     if own.shape != features.shape or np.abs(own - features).max() > 0.05 * np.abs(own).max():
         raise ConfigError("lip features: expected those of the enhancer's tower, found others")
 

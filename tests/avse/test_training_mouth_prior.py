@@ -11,7 +11,7 @@ from avse.cli import run
 from avse.errors import ConfigError
 from avse.evaluation.hidden_mouth import as_it_is, filled_by, hidden_items
 from avse.training.cache import CachedClip, cache_path, load_cached
-from avse.training.features import lip_features
+from avse.training.features import Renderings, lip_features
 from avse.training.manifest import read_clips
 from avse.training.mouth_prior import (
     MouthPriorTraining,
@@ -115,13 +115,19 @@ def test_the_comparison_is_written_with_weights_that_open(work_dir: Path, net: A
     assert prior.config.n_features == 24
 
 
-def test_features_of_another_tower_are_refused(work_dir: Path, net: AvseNet) -> None:
-    clip = clips_of(work_dir, "train")[0]
-    lips = lip_features([], net.visual, work_dir / "lip_features.npz")
-    check_tower(net, clip, lips.of(0))
-    torch.manual_seed(1)
+@pytest.mark.parametrize("mirrors_lips", [False, True])
+def test_features_of_another_tower_are_refused(
+    work_dir: Path, net: AvseNet, *, mirrors_lips: bool
+) -> None:
+    clips = clips_of(work_dir, "train")
+    path, shown = work_dir / "shown.npz", Renderings(n=1, with_mirror=mirrors_lips)
+    features = lip_features(clips, net.visual, path, shown).of(0)
+    like = replace(MODEL, mirrors_lips=mirrors_lips)
+    same, other = AvseNet(like), AvseNet(like)
+    same.load_state_dict(net.state_dict())
+    check_tower(same, clips[0], features)
     with pytest.raises(ConfigError, match="others"):
-        check_tower(AvseNet(MODEL), clip, lips.of(0))
+        check_tower(other, clips[0], features)
 
 
 def test_features_that_are_not_there_are_asked_for(work_dir: Path, net: AvseNet) -> None:
