@@ -207,6 +207,24 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
     assert not (tmp_path / "none").exists()
 
 
+def test_the_mean_of_lips_and_sound_networks_is_of_all_their_weights(tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, value in zip(folders, (0.5, 0.25), strict=True):
+        net = LipSync(LipSyncConfig(VisualTowerConfig((4, 6, 8, 10), 32), 16, 80, (4, 6, 8, 10)))
+        for parameter in net.parameters():
+            torch.nn.init.constant_(parameter, value)
+        save_bundle(
+            folder, BundleSpec("lip-sync", "lip_sync", "lip_sync", asdict(net.config), {}, {}), net
+        )
+    mean_bundle(folders, tmp_path / "mean")
+    found = open_bundle(tmp_path / "mean")[1]
+    assert isinstance(found, LipSync)
+    assert {value.item() for p in found.parameters() for value in p.unique()} == {0.375}
+    with pytest.raises(ConfigError, match="mask_power: expected an enhancer, found lip-sync"):
+        mean_bundle(folders, tmp_path / "none", mask_power=0.8)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_only_systems_that_see_learn_from_what_only_lips_can_tell(name: str) -> None:
     mix = MixConfig(hidden_share=0.2, silent_share=0.3, stray_share=0.4)
