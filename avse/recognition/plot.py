@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -23,6 +24,12 @@ N_TILES = 12
 N_COLUMNS = 6
 TILE_WIDTH_PX = 320
 N_RUNNERS_UP = 3
+TITLE_LETTERS = 26
+"""What fits above a frame."""
+TIMELINE_LETTERS = 180
+"""What fits beside each other along the whole clip."""
+UPRIGHT_LETTERS = 22
+"""What fits into its height."""
 UNNAMED_COLOUR = "#b8b8b8"
 COLOURS = (
     "#1f6fb4", "#c8442f", "#2e9e5b", "#be8c14", "#8250b4", "#14969f", "#d1558f", "#6b7280",
@@ -107,7 +114,7 @@ def _tile(
         spine.set_color(colour)
         spine.set_linewidth(3)
     label = "-" if segment is None else segment.label
-    axis.set_title(f"{time_s:.2f} s  {label}", fontsize=9, color=colour)
+    axis.set_title(fill(f"{time_s:.2f} s  {label}", TITLE_LETTERS), fontsize=9, color=colour)
 
 
 def _timeline(axis: Axes, found: Recognition, colours: dict[str, str]) -> None:
@@ -125,12 +132,14 @@ def _timeline(axis: Axes, found: Recognition, colours: dict[str, str]) -> None:
             edgecolor="white",
         )
         others = [f"{label} {score:.2f}" for label, score in segment.top_k[1 : 1 + N_RUNNERS_UP]]
-        is_wide = width_s > 0.12 * found.duration_s
-        name = f"{segment.label} {segment.score:.2f}"
+        share = width_s / max(found.duration_s, 1e-3)
+        is_wide = share > 0.12
+        names = [f"{segment.label} {segment.score:.2f}", *others]
+        lines = [fill(name, max(1, round(share * TIMELINE_LETTERS))) for name in names]
         axis.text(
             segment.start_s + width_s / 2,
             0.04,
-            "\n".join([name, *others]) if is_wide else segment.label,
+            "\n".join(lines) if is_wide else fill(segment.label, UPRIGHT_LETTERS),
             ha="center",
             va="bottom",
             fontsize=8,
