@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from models.avse_config import AvseConfig
 from models.avse_net import AvseNet
@@ -12,7 +13,7 @@ from models.fusion import FusionPoint, build_fusion
 from models.lip_sync import LipSync, LipSyncConfig
 from models.mask_sparing import spared
 from models.mel_bands import mel_to_bins
-from models.visual_tower import VisualTowerConfig
+from models.visual_tower import SlidingConv, VisualTowerConfig
 
 TINY = VisualTowerConfig(widths=(4, 6, 8, 10), input_px=32)
 
@@ -116,6 +117,17 @@ def test_what_the_network_doubts_is_what_it_hears_without_lips() -> None:
     expected = torch.lerp(seen.mask, blind.mask, heard.doubt[:, None, None])
     torch.testing.assert_close(heard.mask, expected)
     assert not torch.equal(heard.mask[0], seen.mask[0])
+
+
+def test_a_convolution_over_pictures_is_the_same_as_over_time_and_pictures() -> None:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"stride": (1, 2, 2), "padding": (2, 3, 3), "bias": False}
+    whole = nn.Conv3d(1, 8, (5, 7, 7), **shape)
+    sliding = SlidingConv(1, 8, (5, 7, 7), **shape)
+    sliding.load_state_dict(whole.state_dict())
+    pictures = torch.randn(2, 9, 24, 20)
+    found = sliding(pictures).reshape(2, 9, 8, 12, 10)
+    torch.testing.assert_close(found, whole(pictures[:, None]).transpose(1, 2))
 
 
 def test_a_mouth_and_its_mirror_image_are_alike_if_asked_for() -> None:
