@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -94,18 +95,21 @@ class VisualTower(nn.Module):
 
 
 class SlidingConv(nn.Conv3d):
-    """A convolution over time and picture of one channel, as one over pictures.
+    """A convolution over time and picture of one channel; time joins the batch, channels last.
 
-    The pictures that a kernel reaches are the channels of a convolution over height and width: the
-    same sums and weights, in half the time on a CPU.
+    In bfloat16 the pictures that a kernel reaches become the channels of a convolution over height
+    and width: the same sums in half the time on a CPU. In float32 that is slower.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[B, V, H, W]` to `[(B V), C, H / stride, W / stride]`; time joins the batch."""
+        """Map `[B, V, H, W]` to `[(B V), C, H / stride, W / stride]`."""
+        if not torch.is_autocast_enabled(x.device.type):
+            found = rearrange(super().forward(x[:, None]), "b c v h w -> (b v) h w c")
+            return found.contiguous().permute(0, 3, 1, 2)
         n_reached, n_beside = self.kernel_size[0], int(self.padding[0])
         padded = F.pad(x, (0, 0, 0, 0, n_beside, n_beside))
         reached = rearrange(padded.unfold(1, n_reached, 1), "b v h w k -> (b v) h w k")
-        pictures = reached.permute(0, 3, 1, 2)  # channels last
+        pictures = reached.permute(0, 3, 1, 2)
         return F.conv2d(pictures, self.weight[:, 0], None, self.stride[1:], self.padding[1:])
 
 
