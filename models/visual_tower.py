@@ -110,7 +110,7 @@ class SlidingConv(nn.Conv3d):
         padded = F.pad(x, (0, 0, 0, 0, n_beside, n_beside))
         reached = rearrange(padded.unfold(1, n_reached, 1), "b v h w k -> (b v) h w k")
         pictures = reached.permute(0, 3, 1, 2)
-        return F.conv2d(pictures, self.weight[:, 0], None, self.stride[1:], self.padding[1:])
+        return F.conv2d(pictures, self.weight[:, 0], self.bias, self.stride[1:], self.padding[1:])
 
 
 class BasicBlock(nn.Module):

@@ -130,7 +130,7 @@ def mean_of_runs(
         ),
     ] = None,
 ) -> None:
-    """Write the mean of the weights of several runs of one enhancer (or of `lip-sync`)."""
+    """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
     from avse.training.means import mean_bundle
 
     spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips)

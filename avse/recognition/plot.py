@@ -132,14 +132,15 @@ def _timeline(axis: Axes, found: Recognition, colours: dict[str, str]) -> None:
             edgecolor="white",
         )
         others = [f"{label} {score:.2f}" for label, score in segment.top_k[1 : 1 + N_RUNNERS_UP]]
-        share = width_s / max(found.duration_s, 1e-3)
-        is_wide = share > 0.12
-        names = [f"{segment.label} {segment.score:.2f}", *others]
-        lines = [fill(name, max(1, round(share * TIMELINE_LETTERS))) for name in names]
+        is_wide = width_s > 0.12 * found.duration_s
+        names, n_letters = [segment.label], UPRIGHT_LETTERS
+        if is_wide:
+            names = [f"{segment.label} {segment.score:.2f}", *others]
+            n_letters = round(TIMELINE_LETTERS * width_s / found.duration_s)
         axis.text(
             segment.start_s + width_s / 2,
             0.04,
-            "\n".join(lines) if is_wide else fill(segment.label, UPRIGHT_LETTERS),
+            "\n".join(fill(name, n_letters) for name in names),
             ha="center",
             va="bottom",
             fontsize=8,
