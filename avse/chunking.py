@@ -126,7 +126,7 @@ class Resynthesis:
         end = self._begin + self._mask.shape[0]
         ready = end if end == self._n_frames else end - MARGIN_FRAMES
         if ready <= self._n_done:
-            return mask.new_zeros(0)
+            return torch.zeros(0, device=mask.device)
         sound = self._apply(self._mask, ready)
         self._n_done = ready
         kept_from = max(self._begin, ready - MARGIN_FRAMES)

@@ -58,7 +58,7 @@ class Cleaned:
 
     Attributes:
         samples: `[L]` float32.
-        mask: `[F, T]` float16 before `strength`, or None.
+        mask: `[F, T]` float16 before `strength`, or None; its magnitude, where it is complex.
         top_gain: `[T]` float32: mean of the applied mask from 7 to 8 kHz.
         doubt: `[T]` float32, 0..1: how far the mask gave way to that of every voice.
     """
@@ -161,14 +161,14 @@ def _batches(streams: Sequence["_Stream"], size: int) -> Iterator[list[_Window]]
 
 def _masks(bundle: Bundle, batch: list[_Window], config: RunConfig) -> Tensor:
     """Masks of a batch of windows, and behind the last bin the doubt: `[B, W, F + 1]`."""
-    levelled = [w.stream.magnitude(w.start, w.end, config.device) for w in batch]
-    magnitude = torch.stack(levelled)  # [B, W, F]
+    levelled = [w.stream.spectrum(w.start, w.end, config.device) for w in batch]
+    spectrum = torch.stack(levelled)  # [B, W, F]
     seen = [w.stream.sight.span(w.start, w.end) for w in batch]
     is_visible = torch.stack([visible for _, visible in seen]).to(config.device)  # [B, V]
     visual = [torch.stack(depth) for depth in zip(*(features for features, _ in seen), strict=True)]
-    mel = log_mel(magnitude, bundle.settings.stft)  # [B, W, M]
-    heard = bundle.module.hear(mel, magnitude, visual, is_visible)
-    doubt = heard.doubt[:, None, None].expand(-1, magnitude.shape[1], 1)
+    mel = log_mel(spectrum.abs(), bundle.settings.stft)  # [B, W, M]
+    heard = bundle.module.hear(mel, spectrum, visual, is_visible)
+    doubt = heard.doubt[:, None, None].expand(-1, spectrum.shape[1], 1)
     return torch.cat([heard.mask, doubt.to(heard.mask.dtype)], 2)
 
 
@@ -193,8 +193,8 @@ class _Stream:
         self._mask = np.zeros(shape, np.float16) if config.keeps_mask else None
         self._n_samples = self._n_frames = 0
 
-    def magnitude(self, start: int, end: int, device: torch.device) -> Tensor:
-        """`[W, F]` of a window, at the level the network knows."""
+    def spectrum(self, start: int, end: int, device: torch.device) -> Tensor:
+        """`[W, F]` of a window, complex, at the level the network knows."""
         hop = self._settings.stft.hop_samples
         first = max(0, start - STFT_FRAMES_PER_VIDEO_FRAME)
         last = min(self.plan.n_frames, end + STFT_FRAMES_PER_VIDEO_FRAME)
@@ -203,19 +203,19 @@ class _Stream:
         part = sound[(start - first) * hop : (end - first) * hop]
         gain = level_gain(part, self._settings.level_rms)
         quietest = max(self._clip_rms * QUIET_WINDOW_SHARE, RMS_FLOOR)
-        return spectrum.abs() * gain.clamp_max(self._settings.level_rms / quietest)
+        return spectrum * gain.clamp_max(self._settings.level_rms / quietest)
 
     def add(self, mask: Tensor) -> None:
         """Take what `_masks` has of the next window, `[W, F + 1]`."""
         joined = self._fade.add(mask)  # [n, F + 1]
         ready = joined[:, :-1]
         frames = slice(self._n_frames, self._n_frames + ready.shape[0])
-        self._doubt[frames] = joined[:, -1].cpu().numpy()
+        self._doubt[frames] = joined[:, -1].real.cpu().numpy()
         if self._mask is not None:
-            self._mask[:, frames] = ready.T.half().cpu().numpy()
+            self._mask[:, frames] = ready.abs().T.half().cpu().numpy()
         applied = 1.0 - self._strength * (1.0 - ready)
         top_bin = round(TOP_BAND_HZ * self._settings.stft.window_samples / 16_000)
-        self._top_gain[frames] = applied[:, top_bin:].mean(dim=1).cpu().numpy()
+        self._top_gain[frames] = applied[:, top_bin:].abs().mean(dim=1).cpu().numpy()
         sound = self._resynthesis.add(applied).cpu().numpy()
         self._sound[self._n_samples : self._n_samples + sound.shape[0]] = sound
         self._n_frames, self._n_samples = frames.stop, self._n_samples + sound.shape[0]

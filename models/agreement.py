@@ -27,7 +27,7 @@ class Heard:
     """What a network makes of a mixture.
 
     Attributes:
-        mask: `[B, T, F]` in 0..1.
+        mask: `[B, T, F]` in 0..1, or complex: what the spectrum is to be multiplied by.
         doubt: `[B]` in 0..1: how far the mask gave way to that of every voice, for what lips and
             sound told did not agree.
     """

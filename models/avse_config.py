@@ -18,6 +18,7 @@ TUPLES = (
     "audio_widths",
     "trust",
     "spares_db",
+    "phase_dilations",
 )
 """Settings that JSON gives as lists."""
 
@@ -51,6 +52,10 @@ class AvseConfig:
             training, which minds what the ear minds, has made of it.
         spares_db: How far what is kept of a window has to lie above what is taken away for the
             window to be left a little as it was, and wholly; both 0: it never is.
+        phase_dilations: One residual block each of the network that gives the voice its own phase
+            in the lowest bins, see `PhaseRefiner`; none: the voice keeps the mixture's.
+        n_phase_bins: How many bins those are.
+        n_phase_channels: Channels of its convolutions.
         excitation_weight: Weight of the excitation regulariser in the loss.
         more_dilations: Further blocks over time, behind a transfer module of their own.
         level_dilations: One residual block over time and bands each, at every level of the sound's
@@ -88,6 +93,9 @@ class AvseConfig:
     trust: tuple[float, float] = (0.0, 0.0)
     mask_power: float = 1.0
     spares_db: tuple[float, float] = (0.0, 0.0)
+    phase_dilations: tuple[int, ...] = ()
+    n_phase_bins: int = 48
+    n_phase_channels: int = 96
     excitation_weight: float = 1e-3
     dropout: float = 0.0
 

@@ -1,6 +1,6 @@
 """Audio-visual speech enhancement: a ratio mask from log-mel sound and mouth crops."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
 from models.mask_sparing import spared
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
+from models.phase_refiner import PhaseRefiner
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower
 
@@ -36,8 +37,8 @@ class Lips:
 class AvseNet(nn.Module):
     """Predicts the ideal ratio mask `M` of the speaker whose mouth is shown.
 
-    `X_enh = M * X_mix` on magnitudes; the sound keeps the mixture's phase. Both towers are read
-    from input to output in `mask`.
+    `X_enh = M * X_mix` on magnitudes; the sound keeps the mixture's phase, but for the lowest bins
+    with `phase_dilations`. Both towers are read from input to output in `mask`.
 
     Reference:
         Joze et al., CVPR 2020, section 4.2 and figure 3.
@@ -76,6 +77,10 @@ class AvseNet(nn.Module):
             self._build_visual(config)
         if config.listens_again:
             self._build_agreement(config)
+        if config.phase_dilations:
+            self.phase = PhaseRefiner(
+                config.n_phase_bins, config.n_phase_channels, config.phase_dilations
+            )
 
     def _build_visual(self, config: AvseConfig) -> None:
         self.visual = VisualTower(config.visual)
@@ -158,19 +163,36 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
-        return self.hear(log_mel, magnitude, visual, is_visible).mask
+        return self._hear(log_mel, magnitude, visual, is_visible).mask
 
     def hear(
-        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+        self, log_mel: Tensor, spectrum: Tensor, visual: list[Tensor], is_visible: Tensor
     ) -> Heard:
-        """The mask, and how far the network doubts it; arguments as in `mask`.
+        """The mask as it is heard, and how far the network doubts it; other arguments as in `mask`.
 
         Where it doubts, the mask gives way to the one that it makes without lips: every voice is
         kept, noise is not.
 
+        Args:
+            log_mel: As in `mask`.
+            spectrum: `[B, T, F]` complex, of the mixture.
+            visual: As in `mask`.
+            is_visible: As in `mask`.
+
+        Returns:
+            A mask of magnitudes; with `phase_dilations` a complex one, see `PhaseRefiner`.
+
         Raises:
             ValueError: T is not four times V.
         """
+        heard = self._hear(log_mel, spectrum.abs(), visual, is_visible)
+        if not self.config.phase_dilations:
+            return heard
+        return replace(heard, mask=self.phase(heard.mask, spectrum))
+
+    def _hear(
+        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+    ) -> Heard:
         sound, lips = (log_mel, magnitude), self._lips(visual, is_visible)
         mask, _ = self._once(*sound, lips, is_visible)
         if not self.config.listens_again:
@@ -181,7 +203,7 @@ class AvseNet(nn.Module):
             return Heard.surely(softened)
         assert lips.embedding is not None
         _, evidence = self.agreement(mask, magnitude, lips.embedding, is_visible)
-        share = doubt(evidence, mask * magnitude, magnitude, is_visible, self.config.trust)
+        share = doubt(evidence.float(), mask * magnitude, magnitude, is_visible, self.config.trust)
         some = share > 0
         if some.any():
             hidden = torch.zeros_like(is_visible[some])
@@ -191,7 +213,7 @@ class AvseNet(nn.Module):
         return Heard(softened, share)
 
     def _softened(self, mask: Tensor, magnitude: Tensor) -> Tensor:
-        softened = mask**self.config.mask_power
+        softened = mask.float() ** self.config.mask_power
         if not any(self.config.spares_db):
             return softened
         return spared(softened, magnitude, self.config.spares_db)

@@ -123,10 +123,10 @@ class SoundNet(nn.Module):
         return rearrange(y, "b (c f) v -> b c v f", f=self._n_deepest)
 
     def hear(
-        self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
+        self, log_mel: Tensor, spectrum: Tensor, visual: list[Tensor], is_visible: Tensor
     ) -> Heard:
-        """As `AvseNet.hear`; of its arguments only the magnitude counts."""
-        return Heard.surely(self(magnitude))
+        """As `AvseNet.hear`; of its arguments only the spectrum's magnitude counts."""
+        return Heard.surely(self(spectrum.abs()))
 
 
 def _conv(n_in: int, n_out: int, stride: tuple[int, int] = (1, 1)) -> nn.Sequential:

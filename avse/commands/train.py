@@ -58,7 +58,7 @@ def train_enhancer(
             "--stage",
             "--stages",
             metavar="NAME",
-            help="crops, lips, lips-in-time, features, enhancer or polish; repeatable; "
+            help="crops, lips, lips-in-time, features, enhancer, polish or phase; repeatable; "
             "default: all.",
         ),
     ] = None,
@@ -129,11 +129,15 @@ def mean_of_runs(
             "--mirror-lips/--plain-lips", help="Features of the mouth and its mirror image."
         ),
     ] = None,
+    phase_from: Annotated[
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="Take the phase refiner of this one; it fits any."),
+    ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
     from avse.training.means import mean_bundle
 
-    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips)
+    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips, phase_from)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

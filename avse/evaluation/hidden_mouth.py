@@ -165,7 +165,7 @@ def _figures(item: HiddenItem, net: AvseNet, sight: Sight) -> tuple[float, float
     loudness = log_mel(spectrum.abs())
     visual = by_depth(net, torch.from_numpy(item.features)[None])
     shown, visible = sight(loudness, visual, torch.from_numpy(item.is_visible)[None])
-    mask = net.eval().mask(loudness, spectrum.abs(), shown, visible)
+    mask = net.eval().hear(loudness, spectrum, shown, visible).mask
     enhanced = istft(mask * spectrum, noisy.shape[1])
     before, after = negative_si_sdr(noisy, clean).item(), negative_si_sdr(enhanced, clean).item()
     is_clean = bool(torch.equal(noisy, clean))

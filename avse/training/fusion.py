@@ -1,5 +1,6 @@
 """Stage (c): sound tower and fusion learn on frozen, cached lip features."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ BLOCKS = ("more_blocks.", "encoder.level_blocks.", "decoder.level_blocks.", "ref
 ADDED = (*BLOCKS, "transfers.3.", "agreement.", "hint.", "evidence.")
 """What can be put into a trained network, in which it changes nothing until it has learned."""
 JOINS = ("transfers.", "concat.", "fusion.")
+PHASE = "phase."
+"""What learns alone, on what the rest makes of mixtures: see `avse.training.phase`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ class FusionTrainer(Learner[AvseNet]):
             return None
         with torch.no_grad(), self.compute.autocast():
             magnitude = stft(batch.noisy).abs()
-            sees = (_visual(self.ema, batch), batch.is_visible)
+            sees = (visual_of(self.ema, batch), batch.is_visible)
             guess = self.ema.mask_and_penalty(log_mel(magnitude), magnitude, *sees)[0].float()
         is_swapped = torch.from_numpy(rng.random(len(guess)) < config.swapped_share)
         return torch.where(is_swapped.to(guess.device)[:, None, None], 1 - guess, guess)
@@ -204,11 +207,13 @@ class FusionTrainer(Learner[AvseNet]):
 
         Args:
             state: The earlier weights; parts that they lack begin anew and change nothing at first.
+                A phase refiner is left out: it learns afterwards, on what becomes of the mask.
             joins_anew: Take the towers alone; what joins lips and sound keeps its fresh weights.
 
         Raises:
             RuntimeError: The weights do not fit.
         """
+        state = without_phase(state)
         if joins_anew:
             own = self.net.state_dict()
             towers = {k: v for k, v in state.items() if k in own and not k.startswith(JOINS)}
@@ -232,7 +237,7 @@ def enhancement_loss(
     magnitude = noisy.abs()
     loudness = log_mel(magnitude, stft_config)
     with compute.autocast():
-        visual = _visual(net, batch)
+        visual = visual_of(net, batch)
         mask, penalty = net.mask_and_penalty(loudness, magnitude, visual, batch.is_visible, guess)
     mask = mask.float()
     compressed = compressed_l1(mask * magnitude, clean.abs())
@@ -250,7 +255,7 @@ def enhancement_loss(
     return loss, figures
 
 
-def _visual(net: AvseNet, batch: Batch) -> list[Tensor]:
+def visual_of(net: AvseNet, batch: Batch) -> list[Tensor]:
     """Cached features, or those of the pictures where the batch holds them."""
     if not net.sees:
         return []
@@ -276,8 +281,27 @@ def lip_modules(net: AvseNet) -> list[nn.Module]:
     return [*modules, *heard]
 
 
+def without_phase(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of an enhancer less those of its phase refiner."""
+    return {name: value for name, value in state.items() if not name.startswith(PHASE)}
+
+
 def load_lips(net: AvseNet, lip_sync: LipSync) -> None:
     """Put the trained towers and their heads into the network, strictly."""
-    towers = (lip_sync.visual, lip_sync.visual_head, lip_sync.audio, lip_sync.audio_head)
-    for module, trained in zip(lip_modules(net), towers, strict=False):
+    for module, trained in _pairs(net, lip_sync):
         module.load_state_dict(trained.state_dict(), strict=True)
+
+
+def has_lips(net: AvseNet, lip_sync: LipSync) -> bool:
+    """Whether the network has these towers, as bundles store them, and knows their features."""
+    return all(
+        torch.equal(own.half(), trained.state_dict()[name].half())
+        for module, trained in _pairs(net, lip_sync)
+        for name, own in module.state_dict().items()
+    )
+
+
+def _pairs(net: AvseNet, lip_sync: LipSync) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Each lip module of the network and the one of `lip-sync` it is."""
+    towers = (lip_sync.visual, lip_sync.visual_head, lip_sync.audio, lip_sync.audio_head)
+    yield from zip(lip_modules(net), towers, strict=False)

@@ -1,21 +1,23 @@
 """The mean of the weights of several runs: it keeps most of what each has learned."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from avse.errors import ConfigError
-from avse.training.fusion import ADDED, BLOCKS
+from avse.training.fusion import ADDED, BLOCKS, PHASE, without_phase
 from avse.training.run_folder import code_version
 from models.avse_net import AvseNet
-from models.registry import open_bundle
+from models.registry import build, open_bundle
 from models.weights import BundleSpec, save_bundle
 
 TOWERS = ("visual.", "lip_head.", "agreement.")
 """Frozen parts of an enhancer: those of one run, as its fusion learned on them."""
+PHASE_SETTINGS = ("phase_dilations", "n_phase_bins", "n_phase_channels")
 CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 """Added parts that begin at zero, beside the last scale of each added block."""
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
@@ -26,6 +28,7 @@ def mean_bundle(
     out: Path,
     mask_power: float | None = None,
     mirrors_lips: bool | None = None,
+    phase_from: Path | None = None,
 ) -> BundleSpec:
     """Write the equal mean of the weights of several enhancers, or several `lip-sync`, as a bundle.
 
@@ -36,32 +39,65 @@ def mean_bundle(
         out: Folder of the new bundle.
         mask_power: As in `AvseConfig`; None keeps the first one's.
         mirrors_lips: The same.
+        phase_from: An enhancer whose phase refiner the mean gets; it fits any other's mask.
 
     Raises:
         ModelError: A bundle cannot be opened.
-        ConfigError: A network has what the first has not, or lacks what cannot be added, or
-            settings of an enhancer were given for another network.
+        ConfigError: A network has what the first has not, or lacks what cannot be added, settings
+            of an enhancer were given for another network, or there is no phase refiner to take.
     """
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
     settings = {"mask_power": mask_power, "mirrors_lips": mirrors_lips}
-    given = {name: value for name, value in settings.items() if value is not None}
+    given: dict[str, Any] = {k: value for k, value in settings.items() if value is not None}
     is_enhancer = isinstance(net, AvseNet)
-    if given and not is_enhancer:
-        raise ConfigError(f"{', '.join(given)}: expected an enhancer, found {spec.name}")
+    if (given or phase_from) and not is_enhancer:
+        names = [*given, *(["phase_from"] if phase_from else [])]
+        raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
     frozen = TOWERS if is_enhancer else ()
-    states = [module.state_dict() for _, module in opened]
+    phase = _phase(folders[0] if phase_from is None else phase_from, is_wanted=bool(phase_from))
+    states = [without_phase(module.state_dict()) for _, module in opened]
+    _check_same(folders, states)
+    shape = spec.model_config | given | phase.settings
+    mean = build(spec.model, shape)
+    mean.load_state_dict({n: _mean(n, states, frozen) for n in states[0]} | phase.weights)
+    card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
+    card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
+    card |= phase.card
+    return save_bundle(out, replace(spec, card=card, model_config=shape), mean)
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """What one enhancer's phase refiner brings along; nothing where it has none."""
+
+    weights: dict[str, Tensor]
+    settings: dict[str, Any]
+    card: dict[str, Any]
+
+
+def _phase(folder: Path, *, is_wanted: bool) -> _Phase:
+    spec, net = open_bundle(folder)
+    weights = {k: v for k, v in net.state_dict().items() if k.startswith(PHASE)}
+    if is_wanted and not weights:
+        raise ConfigError(f"{folder}: expected an enhancer with a phase refiner, found none")
+    settings = {k: spec.model_config[k] for k in PHASE_SETTINGS if k in spec.model_config}
+    card = {"phase_from": spec.card.get("phase_from", f"{spec.name}@{spec.sha256[:12]}")}
+    return _Phase(weights, settings, card if weights else {})
+
+
+def _check_same(folders: Sequence[Path], states: Sequence[dict[str, Tensor]]) -> None:
+    """Every network is the first one's, but for what can be added to it.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    addable = {name for name in states[0] if name.startswith(ADDED)}
     for folder, state in zip(folders, states, strict=True):
-        addable = {name for name in states[0] if name.startswith(ADDED)}
         strange = sorted(set(states[0]) ^ (set(state) | addable))
         if strange:
             found = f"{len(strange)} weights only in one, {strange[0]} among them"
             raise ConfigError(f"{folder}: expected the network of {folders[0]}, found {found}")
-    net.load_state_dict({name: _mean(name, states, frozen) for name in states[0]})
-    card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
-    card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
-    shape = spec.model_config | given
-    return save_bundle(out, replace(spec, card=card, model_config=shape), net)
 
 
 def _mean(name: str, states: Sequence[dict[str, Tensor]], frozen: tuple[str, ...]) -> Tensor:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from avse.training.cache import CachedClip, cache_clips, load_cached
 from avse.training.faceless_lips import FacelessLips
 from avse.training.features import LipFeatures, Renderings, lip_features
-from avse.training.fusion import FusionTrainer, load_lips
+from avse.training.fusion import FusionTrainer, has_lips, load_lips
 from avse.training.lip_predictor import guess_faceless_lips
 from avse.training.lip_timing import lips_in_time
 from avse.training.lips_recipe import lips_in_time_stage, lips_stage, open_lips
 from avse.training.manifest import ClipEntry, read_clips, read_sounds
 from avse.training.mixtures import MixtureMaker
+from avse.training.phase import PhaseTrainer
 from avse.training.recipe_config import (
     DEFAULT_STAGES,
     Folders,
@@ -67,13 +68,15 @@ def train_avse(
         specs.append(lips_stage(clips, valid, folders, config, progress))
     if "lips-in-time" in stages:
         specs.append(lips_in_time_stage(clips, valid, folders, config, progress))
-    if set(stages) & {"features", "enhancer", "polish"}:
+    if set(stages) & {"features", "enhancer", "polish", "phase"}:
         source = enhancer_material(folders, clips, valid, config, progress)
         for name in systems:
             if "enhancer" in stages:
                 specs.append(enhancer_stage(name, source, folders, config, progress))
             if "polish" in stages:
                 specs.append(polish_stage(name, source, folders, config, progress))
+            if "phase" in stages:
+                specs.append(phase_stage(name, source, folders, config, progress))
     return specs
 
 
@@ -186,6 +189,34 @@ def polish_stage(
     trainer.start_from(open_bundle(folders.bundles / name)[1].state_dict())
     net = trainer.train(mixtures, source.valid, progress)
     return export(name, net, folders, config, trainer.step)
+
+
+def phase_stage(
+    name: str,
+    source: EnhancerMaterial,
+    folders: Folders,
+    config: RecipeConfig,
+    progress: Progress,
+) -> BundleSpec:
+    """Stage (e) for one system: what it is, trained here or in `start_from`, gets a phase.
+
+    It is shown cached features, or pictures where its towers were polished.
+    """
+    here = folders.bundles / name
+    is_here = here.is_dir() or not config.start_from
+    spec, trained = open_bundle(here if is_here else Path(config.start_from) / name)
+    assert isinstance(trained, AvseNet)
+    mix = fusion_config(name, source.lip_sync, config).mix
+    is_cached = has_lips(trained, source.lip_sync)
+    faceless, clips = (source.faceless, None) if is_cached else (None, source.clips)
+    mixtures = MixtureMaker(source.pool, source.noises, source.lips, faceless, mix, clips)
+    run = RunFolder(folders.work / f"{name}-phase")
+    trainer = PhaseTrainer(config.phase, trained, run, config.compute)
+    net = trainer.train(mixtures, source.valid, progress)
+    own = card(f"avse train avse --stage phase --systems {name}", config, config.phase.seed, {})
+    facts = spec.card | {"phase": {k: own[k] for k in ("command", "commit", "seed")}}
+    facts["phase"]["n_steps"] = trainer.step
+    return save_bundle(here, replace(spec, card=facts, model_config=asdict(net.config)), net)
 
 
 def export(

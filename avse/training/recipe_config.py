@@ -8,6 +8,7 @@ from avse.training.compute import Compute, Precision, resolve_compute
 from avse.training.crop_augmentation import MILD, CropAugmentation
 from avse.training.fusion import FusionConfig
 from avse.training.lips import LipsConfig
+from avse.training.phase import PhaseConfig
 from avse.training.run_folder import code_version
 from models.lip_sync import LipSync
 
@@ -17,7 +18,7 @@ SYSTEMS: dict[str, dict[str, str]] = {
     "avse-concat": {"fusion": "concat"},
     "avse-audio": {"fusion": "audio_only"},
 }
-STAGES = ("crops", "lips", "lips-in-time", "features", "enhancer", "polish")
+STAGES = ("crops", "lips", "lips-in-time", "features", "enhancer", "polish", "phase")
 DEFAULT_STAGES = STAGES[:5]
 
 POLISH = FusionConfig(
@@ -45,6 +46,7 @@ class RecipeConfig:
         precision: `auto` takes bf16 where the hardware has units for it; or `fp32`, `bf16`.
         n_valid: Validation mixtures.
         polish: Stage (d): the end-to-end polish.
+        phase: Stage (e): the voice's own phase in the lowest bins.
         start_from: A folder of bundles whose weights a fresh run begins with.
         joins_anew: Every system begins with the towers of `avse-mmtm` in `start_from`, and what
             joins them begins anew: so fusions can be compared.
@@ -65,6 +67,7 @@ class RecipeConfig:
     precision: Precision = "auto"
     n_valid: int = 60
     polish: FusionConfig = field(default_factory=lambda: POLISH)
+    phase: PhaseConfig = field(default_factory=PhaseConfig)
     start_from: str = ""
     joins_anew: bool = False
     audio_only_bundle: str | None = None

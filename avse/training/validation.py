@@ -96,10 +96,9 @@ def enhance_item(net: AvseNet, item: ValidationItem, *, from_pictures: bool = Fa
     device = next(net.parameters()).device
     noisy = torch.from_numpy(item.noisy)[None].to(device)
     spectrum = stft(noisy)
-    magnitude = spectrum.abs()
     visual = _visual(net, item, device, from_pictures)
     shown = torch.from_numpy(item.is_visible)[None].to(device)
-    mask = net.mask(log_mel(magnitude), magnitude, visual, shown)
+    mask = net.hear(log_mel(spectrum.abs()), spectrum, visual, shown).mask
     enhanced: Samples = istft(mask * spectrum, noisy.shape[1])[0].cpu().numpy()
     return enhanced
 

@@ -28,8 +28,8 @@ class HalfNet(nn.Module):
     def encode_visual(self, crops: Tensor) -> list[Tensor]:
         return []
 
-    def hear(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
-        return Heard.surely(torch.full_like(magnitude, self.value))
+    def hear(self, mel: Tensor, spectrum: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
+        return Heard.surely(torch.full_like(spectrum.abs(), self.value))
 
 
 def half_bundle(value: float = 0.5, sha256: str = "0" * 64) -> Bundle:

@@ -41,6 +41,15 @@ def test_spans_equal_one_pass_over_the_whole(n_samples: int) -> None:
     np.testing.assert_allclose(run(samples, mask, 64, 48), whole, atol=2e-6)
 
 
+def test_a_complex_mask_is_applied_as_one_pass_would() -> None:
+    samples = sound(23 * 640 + 1)
+    generator = torch.Generator().manual_seed(1)
+    shape = (n_stft_frames(samples.shape[0]), 321)
+    mask = torch.complex(*(torch.rand(shape, generator=generator) for _ in range(2)))
+    whole = istft(stft(torch.tensor(samples)) * mask, samples.shape[0]).numpy()
+    np.testing.assert_allclose(run(samples, mask, 64, 48), whole, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("n_frames", "window", "hop"), [(400, 100, 60), (404, 100, 100), (8, 16, 8)]
 )

@@ -42,8 +42,8 @@ class FakeNet(nn.Module):
         self.n_encoded += crops.shape[1]
         return [crops.float().mean((2, 3)).unsqueeze(2) / 255]
 
-    def hear(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
-        mask = self._mask(mel, magnitude, visual, seen)
+    def hear(self, mel: Tensor, spectrum: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
+        mask = self._mask(mel, spectrum.abs(), visual, seen)
         return Heard(mask, torch.full((len(mask),), self.doubt))
 
     def _mask(self, mel: Tensor, magnitude: Tensor, visual: list[Tensor], seen: Tensor) -> Tensor:
