@@ -16,7 +16,7 @@ from avse.training.cache import CachedClip, cache_path, load_cached
 from avse.training.compute import Precision, resolve_compute
 from avse.training.faceless_lips import FacelessLips
 from avse.training.features import Renderings, lip_features
-from avse.training.fusion import FusionConfig, FusionTrainer, lip_modules
+from avse.training.fusion import FusionConfig, FusionTrainer, has_lips, lip_modules, load_lips
 from avse.training.lips import (
     LipsConfig,
     Window,
@@ -35,6 +35,7 @@ from avse.training.mixtures import MixtureMaker
 from avse.training.optimise import OptimiserName
 from avse.training.recipe import train_avse
 from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_config
+from avse.training.phase import PhaseConfig
 from avse.training.run_folder import RunFolder
 from avse.training.sound_recipe import SoundRecipe
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
@@ -64,6 +65,7 @@ CONFIG = RecipeConfig(
     polish=FusionConfig(
         MODEL, n_steps=2, batch_size=2, tower_rate=0.2, validate_every=2, learning_rate=1e-3
     ),
+    phase=PhaseConfig(8, 4, (1,), n_steps=2, batch_size=2, validate_every=2, log_every=2),
 )
 
 
@@ -242,6 +244,94 @@ def test_polish_trains_the_tower_too_from_where_the_bundle_stands(data_dir: Path
     _, after = open_bundle(bundles / "avse-mmtm")
     towers = zip(before.visual.parameters(), after.visual.parameters(), strict=True)  # type: ignore[union-attr]
     assert any(not torch.equal(old, new) for old, new in towers)
+
+
+def test_the_phase_is_learned_on_what_the_enhancer_makes_of_mixtures(data_dir: Path) -> None:
+    folders = Folders(data_dir, data_dir, data_dir / "bundles")
+    train_avse(folders, config=CONFIG, stages=("lips", "enhancer"))
+    _, before = open_bundle(folders.bundles / "avse-mmtm")
+    (spec,) = train_avse(folders, config=CONFIG, stages=("phase",))
+    found, after = open_bundle(folders.bundles / "avse-mmtm")
+    assert found.sha256 == spec.sha256
+    assert found.card["phase"]["n_steps"] == 2
+    assert isinstance(after, AvseNet)
+    assert (after.config.phase_dilations, after.config.n_phase_bins) == ((1,), 8)
+    own = after.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in before.state_dict().items())
+    spectrum = torch.randn(1, 16, 321, dtype=torch.complex64)
+    sees = ([torch.randn(1, 4, n) for n in (6, 8, 10)], torch.ones(1, 4, dtype=torch.bool))
+    with torch.no_grad():
+        heard = after.hear(torch.zeros(1, 16, 80), spectrum, *sees).mask
+        mask = after.mask(torch.zeros(1, 16, 80), spectrum.abs(), *sees)
+    assert not torch.equal(heard[..., :8].abs(), mask[..., :8])
+    assert torch.equal(heard[..., 8:].real, mask[..., 8:])
+    log = (data_dir / "avse-mmtm-phase" / "log.jsonl").read_text(encoding="utf-8")
+    assert "snr_gain" in log
+    assert "made.two_0db.stoi" in log
+
+
+def test_a_phase_goes_on_where_it_stopped_and_from_given_bundles(data_dir: Path) -> None:
+    folders = Folders(data_dir, data_dir, data_dir / "bundles")
+    train_avse(folders, config=CONFIG, stages=("lips", "enhancer", "phase"))
+    fresh = data_dir / "fresh"
+    fresh.mkdir()
+    (fresh / "crops").symlink_to(data_dir / "crops")
+    config = replace(CONFIG, start_from=str(folders.bundles))
+    again = Folders(data_dir, fresh, fresh / "bundles")
+    (spec,) = train_avse(again, config=config, stages=("phase",))
+    longer = replace(config, phase=replace(config.phase, n_steps=3))
+    (more,) = train_avse(again, config=longer, stages=("phase",))
+    assert (spec.card["phase"]["n_steps"], more.card["phase"]["n_steps"]) == (2, 3)
+    trained = open_bundle(folders.bundles / "avse-mmtm")[1].state_dict()
+    same = open_bundle(fresh / "bundles" / "avse-mmtm")[1].state_dict()
+    assert all(torch.equal(trained[n], same[n]) for n in trained if not n.startswith("phase."))
+
+
+def test_after_the_polish_the_phase_is_learned_from_pictures(data_dir: Path) -> None:
+    folders = Folders(data_dir, data_dir, data_dir / "bundles")
+    train_avse(folders, config=CONFIG, stages=("lips", "enhancer", "polish"))
+    _, polished = open_bundle(folders.bundles / "avse-mmtm")
+    _, lips = open_bundle(folders.bundles / "lip-sync")
+    assert isinstance(polished, AvseNet)
+    assert isinstance(lips, LipSync)
+    assert not has_lips(polished, lips)
+    load_lips(polished, lips)
+    assert has_lips(polished, lips)
+    (spec,) = train_avse(folders, config=CONFIG, stages=("phase",))
+    assert spec.model_config["n_phase_bins"] == 8
+
+
+def test_a_fusion_goes_on_without_the_phase_of_what_it_began_with(data_dir: Path) -> None:
+    folders = Folders(data_dir, data_dir, data_dir / "bundles")
+    train_avse(folders, config=CONFIG, stages=("lips", "enhancer", "phase"))
+    fresh = data_dir / "fresh"
+    fresh.mkdir()
+    (fresh / "crops").symlink_to(data_dir / "crops")
+    config = replace(CONFIG, start_from=str(folders.bundles))
+    train_avse(Folders(data_dir, fresh, fresh / "bundles"), config=config, stages=("enhancer",))
+    _, net = open_bundle(fresh / "bundles" / "avse-mmtm")
+    assert isinstance(net, AvseNet)
+    assert not net.config.phase_dilations
+
+
+def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path) -> None:
+    shape = {"phase_dilations": (1, 2), "n_phase_bins": 8, "n_phase_channels": 4}
+    plain = saved_net(tmp_path / "plain", 0.25)
+    refined = saved_net(tmp_path / "refined", 0.5, **shape)
+    first = mean_bundle([refined, plain], tmp_path / "first")
+    named = mean_bundle([plain, refined], tmp_path / "named", phase_from=refined)
+    without = mean_bundle([plain, refined], tmp_path / "without")
+    for name, spec in (("first", first), ("named", named)):
+        net = open_bundle(tmp_path / name)[1]
+        assert isinstance(net, AvseNet)
+        assert net.config.phase_dilations == (1, 2)
+        assert net.phase.out_of.weight.unique().tolist() == [0.5]
+        assert net.into.weight.unique().tolist() == [0.375]
+        assert spec.card["phase_from"].startswith("avse-mmtm@")
+    assert "phase_from" not in without.card
+    with pytest.raises(ConfigError, match=r"plain: expected an enhancer with a phase refiner"):
+        mean_bundle([refined], tmp_path / "none", phase_from=plain)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_new_run_begins_with_the_bundles_it_is_given(data_dir: Path, tmp_path: Path) -> None:

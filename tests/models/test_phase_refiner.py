@@ -1,4 +1,4 @@
-"""The voice's own phase in the lowest bins: what it may go by, and where it leaves the mask alone."""
+"""The voice's own phase: what its network may go by, and where it leaves the mask alone."""
 
 import pytest
 import torch
