@@ -33,9 +33,9 @@ from avse.training.means import mean_bundle
 from avse.training.mix_config import MixConfig
 from avse.training.mixtures import MixtureMaker
 from avse.training.optimise import OptimiserName
+from avse.training.phase import PhaseConfig
 from avse.training.recipe import train_avse
 from avse.training.recipe_config import SYSTEMS, Folders, RecipeConfig, fusion_config
-from avse.training.phase import PhaseConfig
 from avse.training.run_folder import RunFolder
 from avse.training.sound_recipe import SoundRecipe
 from avse.training.sounds import Voice, VoicePool, level, random_equaliser, random_room
