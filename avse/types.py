@@ -61,9 +61,9 @@ class Mask:
 
     Attributes:
         values: `[F, T]` float16 or float32; 0 removes, 1 keeps.
-        kind: `ratio-magnitude` multiplies the mixture's magnitude. Of a network that gives the voice
-            a phase of its own (`models.phase_refiner`) it is the magnitude of the complex mask, and
-            may lie a little above 1.
+        kind: `ratio-magnitude` multiplies the mixture's magnitude. Of a network that gives a voice
+            its own phase (`models.phase_refiner`) it is the magnitude of the complex mask, and may
+            lie a little above 1.
     """
 
     values: NDArray[np.floating[Any]]

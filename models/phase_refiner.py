@@ -72,7 +72,7 @@ class PhaseRefiner(nn.Module):
         x = rearrange(told, "c b t (g k) -> b t g (c k)", k=FOLD)  # channels last in memory
         y = self.out_of(self.blocks(self.into(rearrange(x, "b t g c -> b c t g"))))
         y = rearrange(y.float(), "b (r k) t g -> r b t (g k)", k=FOLD)
-        added = torch.complex(y[0], y[1]) * doubtful(mask[..., : self.n_bins])
+        added = torch.complex(y[0], y[1]) * freedom(mask[..., : self.n_bins])
         return mask + F.pad(added, (0, mask.shape[2] - self.n_bins))
 
     def _told(self, mask: Tensor, spectrum: Tensor) -> Tensor:
@@ -90,8 +90,8 @@ class PhaseRefiner(nn.Module):
         return torch.cat([near.real, near.imag, points])
 
 
-def doubtful(mask: Tensor) -> Tensor:
-    """How far the phase is not the mixture's: not at all where nothing is taken away."""
+def freedom(mask: Tensor) -> Tensor:
+    """How far a phase may differ from the mixture's: not at all where nothing is taken away."""
     return ((1 - mask) / SURE).clamp(0, 1)
 
 

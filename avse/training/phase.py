@@ -58,7 +58,7 @@ class PhaseConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     n_steps: int = 6000
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
     snr_weight: float = 0.1
     magnitude_weight: float = 0.5

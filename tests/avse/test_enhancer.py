@@ -21,6 +21,7 @@ from models.errors import BundleInvalid
 from models.weights import BundleSpec
 from preprocessing.errors import FaceNotFound, OutputError
 from preprocessing.media import read_audio, write_audio
+from preprocessing.spectral import istft, stft
 from preprocessing.timeline import n_video_frames
 from preprocessing.types import FaceTrack, MouthTrack, PreparedClip, SourceInfo, Waveform
 
@@ -54,6 +55,14 @@ class FakeNet(nn.Module):
             return torch.full_like(magnitude, self.value)
         grey = torch.where(seen, visual[0][..., 0], 0.5)
         return grey.repeat_interleave(4, 1).unsqueeze(2).expand_as(magnitude)
+
+
+class TurningNet(FakeNet):
+    """A mask of one value that also turns every phase by a quarter."""
+
+    def hear(self, mel: Tensor, spectrum: Tensor, visual: list[Tensor], seen: Tensor) -> Heard:
+        heard = super().hear(mel, spectrum, visual, seen)
+        return Heard(1j * heard.mask, heard.doubt)
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,20 @@ def test_strength_mixes_with_the_input() -> None:
         np.testing.assert_allclose(enhanced.waveform.samples, share * audio.samples, atol=1e-5)
         assert enhanced.mask is not None
         assert np.allclose(enhanced.mask.values, 0.2, atol=1e-3)
+
+
+def test_a_complex_mask_turns_the_sound_and_is_told_by_its_magnitude() -> None:
+    clip = prepared(noise(52_345), {1: mouth_of(82)})
+    net = TurningNet(0.5, doubt=0.25)
+    whole = enhancer(net).enhance(clip)
+    half = enhancer(net).enhance(clip, EnhanceOptions(strength=0.5))
+    sound = torch.from_numpy(clip.audio.samples)
+    for found, factor in ((whole, 0.5j), (half, 0.5 + 0.25j)):
+        wanted = istft(factor * stft(sound), len(sound)).numpy()
+        np.testing.assert_allclose(found.waveform.samples, wanted, atol=1e-5)
+        assert found.mask is not None
+        np.testing.assert_allclose(found.mask.values, 0.5, atol=1e-3)
+    assert whole.report.doubtful_spans_s == ()
 
 
 def test_silence_stays_silence() -> None:
