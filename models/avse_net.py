@@ -1,6 +1,6 @@
 """Audio-visual speech enhancement: a ratio mask from log-mel sound and mouth crops."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from models.agreement import Agreement, Heard, doubt
 from models.avse_config import AvseConfig
+from models.avse_parts import Found, Lips
 from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
 from models.lip_motion import centred, centred_around, evened, power
@@ -19,19 +20,6 @@ from models.mmtm import MMTM, MmtmConfig, excitation_penalty
 from models.phase_refiner import PhaseRefiner
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower
-
-
-@dataclass(frozen=True, slots=True)
-class Lips:
-    """What is seen of a mouth.
-
-    Attributes:
-        streams: `[B, C_i, V]` at each depth, what does not move taken out.
-        embedding: `[B, V, D]` of unit length, comparable with sounds; None without one.
-    """
-
-    streams: list[Tensor]
-    embedding: Tensor | None = None
 
 
 class AvseNet(nn.Module):
@@ -163,15 +151,12 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
-        return self._hear(log_mel, magnitude, visual, is_visible).mask
+        return self.unturned(log_mel, magnitude, visual, is_visible)[0].mask
 
     def hear(
         self, log_mel: Tensor, spectrum: Tensor, visual: list[Tensor], is_visible: Tensor
     ) -> Heard:
-        """The mask as it is heard, and how far the network doubts it; other arguments as in `mask`.
-
-        Where it doubts, the mask gives way to the one that it makes without lips: every voice is
-        kept, noise is not.
+        """The mask as it is heard, and how far the network doubts it.
 
         Args:
             log_mel: As in `mask`.
@@ -185,32 +170,41 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
-        heard = self._hear(log_mel, spectrum.abs(), visual, is_visible)
+        heard, features = self.unturned(log_mel, spectrum.abs(), visual, is_visible)
         if not self.config.phase_dilations:
             return heard
-        return replace(heard, mask=self.phase(heard.mask, spectrum))
+        return replace(heard, mask=self.phase(heard.mask, spectrum, features))
 
-    def _hear(
+    def unturned(
         self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
-    ) -> Heard:
+    ) -> tuple[Heard, Tensor]:
+        """What is heard with the mixture's phase, and the features behind its mask.
+
+        Where the network doubts, the mask gives way to the one that it makes without lips: every
+        voice is kept, noise is not. Arguments as in `mask`, features as in `BinRefiner`.
+
+        Raises:
+            ValueError: T is not four times V.
+        """
         sound, lips = (log_mel, magnitude), self._lips(visual, is_visible)
-        mask, _ = self._once(*sound, lips, is_visible)
+        found = self._once(*sound, lips, is_visible)
         if not self.config.listens_again:
-            return Heard.surely(self._softened(mask, magnitude))
-        mask, _ = self._once(*sound, lips, is_visible, mask)
-        softened = self._softened(mask, magnitude)
+            return Heard.surely(self._softened(found.mask, magnitude)), found.features
+        found = self._once(*sound, lips, is_visible, found.mask)
+        softened = self._softened(found.mask, magnitude)
         if not any(self.config.trust) or not is_visible.any():
-            return Heard.surely(softened)
+            return Heard.surely(softened), found.features
         assert lips.embedding is not None
-        _, evidence = self.agreement(mask, magnitude, lips.embedding, is_visible)
-        share = doubt(evidence.float(), mask * magnitude, magnitude, is_visible, self.config.trust)
+        _, evidence = self.agreement(found.mask, magnitude, lips.embedding, is_visible)
+        kept = found.mask * magnitude
+        share = doubt(evidence.float(), kept, magnitude, is_visible, self.config.trust)
         some = share > 0
         if some.any():
             hidden = torch.zeros_like(is_visible[some])
             blind = self.mask(log_mel[some], magnitude[some], [x[some] for x in visual], hidden)
             softened = softened.clone()
             softened[some] = torch.lerp(softened[some], blind, share[some, None, None])
-        return Heard(softened, share)
+        return Heard(softened, share), found.features
 
     def _softened(self, mask: Tensor, magnitude: Tensor) -> Tensor:
         softened = mask.float() ** self.config.mask_power
@@ -238,7 +232,9 @@ class AvseNet(nn.Module):
         Raises:
             ValueError: T is not four times V.
         """
-        return self._once(log_mel, magnitude, self._lips(visual, is_visible), is_visible, guess)
+        lips = self._lips(visual, is_visible)
+        found = self._once(log_mel, magnitude, lips, is_visible, guess)
+        return found.mask, found.penalty
 
     def _once(
         self,
@@ -247,7 +243,7 @@ class AvseNet(nn.Module):
         lips: Lips,
         is_visible: Tensor,
         guess: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Found:
         if log_mel.shape[1] != 4 * is_visible.shape[1]:
             raise ValueError(f"{log_mel.shape[1]} STFT frames for {is_visible.shape[1]} pictures")
         hint = evidence = None
@@ -263,7 +259,8 @@ class AvseNet(nn.Module):
         x = self.decoder(x, skips)  # [B, C, T, M]
         gates = state.excitations
         penalty = excitation_penalty(gates) if gates else magnitude.new_zeros(())
-        return self.refine(x, magnitude), penalty
+        mask, features = self.refine(x, magnitude)
+        return Found(mask, features, penalty)
 
     def _over_time(
         self, x: Tensor, evidence: Tensor | None, lips: Lips, state: FusionState

@@ -5,9 +5,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.bin_refiner import BinRefiner
 from models.sound_tower import SpectrumBlock
 
-FOLD = 4
+FOLD = BinRefiner.FOLD
 """Neighbouring bins that become channels, so that the convolutions stay small."""
 NEIGHBOURS = (
     (-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1),
@@ -27,7 +28,7 @@ class PhaseRefiner(nn.Module):
     mask still has wrong. Which phase a voice has shows in how the sum turns from frame to frame and
     from bin to bin. So the network is told no phase, only those between neighbours, of which the
     turn of a steady tone in the middle of the bin is taken out: what it finds does not depend on
-    when the sound began.
+    when the sound began. Besides, it is told the features from which the mask was made.
 
     Reference:
         Williamson, Wang and Wang, Complex ratio masking for monaural speech separation, 2016.
@@ -43,9 +44,9 @@ class PhaseRefiner(nn.Module):
         if n_bins % FOLD:
             raise ValueError(f"n_bins: expected a multiple of {FOLD}, found {n_bins}")
         self.n_bins = n_bins
-        n_told = 2 * len(NEIGHBOURS) + 6
+        n_told = (2 * len(NEIGHBOURS) + 6) * FOLD + BinRefiner.N_FEATURES
         self.into = nn.Sequential(
-            nn.Conv2d(n_told * FOLD, n_channels, 3, padding=1, bias=False),
+            nn.Conv2d(n_told, n_channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(n_channels),
             nn.ReLU(inplace=True),
         )
@@ -58,25 +59,28 @@ class PhaseRefiner(nn.Module):
         assert self.out_of.bias is not None
         nn.init.zeros_(self.out_of.bias)
 
-    def forward(self, mask: Tensor, spectrum: Tensor) -> Tensor:
+    def forward(self, mask: Tensor, spectrum: Tensor, features: Tensor) -> Tensor:
         """The complex mask.
 
         Args:
             mask: `[B, T, F]` in 0..1.
             spectrum: `[B, T, F]` complex, of the mixture, at any level.
+            features: `[B, N_FEATURES, T, F / FOLD]`, behind the mask, from `BinRefiner`.
 
         Returns:
             `[B, T, F]` complex; above the lowest bins it is the mask that was given.
         """
         told = self._told(mask[..., : self.n_bins], spectrum)
-        x = rearrange(told, "c b t (g k) -> b t g (c k)", k=FOLD)  # channels last in memory
-        y = self.out_of(self.blocks(self.into(rearrange(x, "b t g c -> b c t g"))))
+        known = rearrange(features[..., : self.n_bins // FOLD], "b c t g -> b t g c")
+        parts = [rearrange(told, "c b t (g k) -> b t g (c k)", k=FOLD), known.float()]
+        x = rearrange(torch.cat(parts, 3), "b t g c -> b c t g")  # channels last in memory
+        y = self.out_of(self.blocks(self.into(x)))
         y = rearrange(y.float(), "b (r k) t g -> r b t (g k)", k=FOLD)
         added = torch.complex(y[0], y[1]) * freedom(mask[..., : self.n_bins])
         return mask + F.pad(added, (0, mask.shape[2] - self.n_bins))
 
     def _told(self, mask: Tensor, spectrum: Tensor) -> Tensor:
-        """What the network goes by, `[C, B, T, n_bins]`."""
+        """What the sound tells of each bin, `[C, B, T, n_bins]`."""
         low = spectrum[..., : self.n_bins]
         loudness = low.abs().square().mean((1, 2), keepdim=True).sqrt() + QUIETEST
         level = low.abs() / loudness

@@ -78,12 +78,14 @@ class Masked:
     Attributes:
         noisy: `[B, L]`.
         clean: `[B, L]`.
-        mask: `[B, T, F]` in 0..1, as it is heard without a phase of its own.
+        mask: `[B, T, F]` in 0..1, as it is heard with the mixture's phase.
+        features: Behind the mask, as `BinRefiner` gives them.
     """
 
     noisy: Tensor
     clean: Tensor
     mask: Tensor
+    features: Tensor
 
 
 class PhaseTrainer(Learner[PhaseRefiner]):
@@ -142,8 +144,8 @@ class PhaseTrainer(Learner[PhaseRefiner]):
         magnitude = stft(batch.noisy).abs()
         with self.compute.autocast():
             sees = (visual_of(self.enhancer, batch), batch.is_visible)
-            mask = self.enhancer.mask(log_mel(magnitude), magnitude, *sees)
-        return Masked(batch.noisy, batch.clean, mask.float())
+            heard, features = self.enhancer.unturned(log_mel(magnitude), magnitude, *sees)
+        return Masked(batch.noisy, batch.clean, heard.mask.float(), features.float())
 
     def train_step(self, masked: Masked) -> float:
         """One optimiser step; the SNR that the refiner adds comes back, dB."""
@@ -175,7 +177,7 @@ def phase_loss(
     """SNR, what the ear minds, STOI, compressed L1 in the lowest bins; with the SNR gained, dB."""
     noisy, clean, n_samples = stft(masked.noisy), stft(masked.clean), masked.noisy.shape[1]
     with compute.autocast():
-        refined = net(masked.mask, noisy) * noisy
+        refined = net(masked.mask, noisy, masked.features) * noisy
     enhanced = istft(refined, n_samples)
     lost_db = negative_snr(enhanced, masked.clean).mean()
     found, wanted = (x[..., : net.n_bins].abs() for x in (refined, clean))
