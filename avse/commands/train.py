@@ -131,7 +131,9 @@ def mean_of_runs(
     ] = None,
     phase_from: Annotated[
         Path | None,
-        typer.Option(metavar="BUNDLE", help="Take the phase refiner of this one; it fits any."),
+        typer.Option(
+            metavar="BUNDLE", help="Take the phase refiner of this run, on a mean near it."
+        ),
     ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""

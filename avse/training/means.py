@@ -39,7 +39,8 @@ def mean_bundle(
         out: Folder of the new bundle.
         mask_power: As in `AvseConfig`; None keeps the first one's.
         mirrors_lips: The same.
-        phase_from: An enhancer whose phase refiner the mean gets; it fits any other's mask.
+        phase_from: An enhancer whose phase refiner the mean gets; None keeps the first one's. What
+            it learned on should lie near the mean, for it knows the features behind the mask.
 
     Raises:
         ModelError: A bundle cannot be opened.
@@ -82,7 +83,8 @@ def _phase(folder: Path, *, is_wanted: bool) -> _Phase:
     if is_wanted and not weights:
         raise ConfigError(f"{folder}: expected an enhancer with a phase refiner, found none")
     settings = {k: spec.model_config[k] for k in PHASE_SETTINGS if k in spec.model_config}
-    card = {"phase_from": spec.card.get("phase_from", f"{spec.name}@{spec.sha256[:12]}")}
+    own = {"phase_from": f"{spec.name}@{spec.sha256[:12]}"}
+    card = own | {k: spec.card[k] for k in ("phase_from", "phase") if k in spec.card}
     return _Phase(weights, settings, card if weights else {})
 
 

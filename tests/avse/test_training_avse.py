@@ -328,6 +328,8 @@ def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path)
         assert net.phase.out_of.weight.unique().tolist() == [0.5]
         assert net.into.weight.unique().tolist() == [0.375]
         assert spec.card["phase_from"].startswith("avse-mmtm@")
+    again = mean_bundle([tmp_path / "named"], tmp_path / "again")
+    assert again.card["phase_from"] == named.card["phase_from"]
     assert "phase_from" not in without.card
     with pytest.raises(ConfigError, match=r"plain: expected an enhancer with a phase refiner"):
         mean_bundle([refined], tmp_path / "none", phase_from=plain)
