@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from avse.evaluation.charts import COLOURS, png
 from avse.evaluation.errors import EvaluationError
 
-LEARNT = ("accuracy", "snr", "si_sdr", "score")
+LEARNT = ("accuracy", "snr", "snr_gain", "si_sdr", "score")
 N_COLUMNS = 3
 
 
@@ -30,7 +30,7 @@ def training_curves(runs: Sequence[Path]) -> bytes | None:
     if not runs:
         return None
     logs = {title: read_log(run) for title, run in zip(run_titles(runs), runs, strict=True)}
-    names = _shown(logs.values())
+    names = shown_figures(logs.values())
     n_rows = -(-len(names) // N_COLUMNS)
     figure = Figure(figsize=(4.2 * N_COLUMNS, 3.4 * n_rows), layout="constrained")
     for index, name in enumerate(names):
@@ -71,7 +71,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         raise EvaluationError(f"{path}: expected the log of a training run: {error}") from error
 
 
-def _shown(logs: Iterable[list[dict[str, Any]]]) -> list[str]:
+def shown_figures(logs: Iterable[list[dict[str, Any]]]) -> list[str]:
     """What training saw, then what validation measured: STOI after, matches of the lips."""
     names = list(dict.fromkeys(name for log in logs for line in log for name in line))
     learnt = [name for name in LEARNT if name in names]

@@ -10,7 +10,7 @@ from avse.evaluation.errors import EvaluationError
 from avse.evaluation.goals import Goal, Judged, goals, goals_table, table_3
 from avse.evaluation.metrics import Scores
 from avse.evaluation.rows import Row
-from avse.evaluation.training_curves import run_titles, training_curves
+from avse.evaluation.training_curves import run_titles, shown_figures, training_curves
 from avse.evaluation.trials import TrialFacts
 
 
@@ -99,6 +99,13 @@ def test_every_corpus_elsewhere_and_silence() -> None:
 def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
     runs = [Path("a/avse-mmtm"), Path("b/avse-mmtm"), Path("b/avse-audio")]
     assert run_titles(runs) == ["a/avse-mmtm", "b/avse-mmtm", "avse-audio"]
+
+
+@pytest.mark.parametrize("learnt", ["snr", "snr_gain", "accuracy"])
+def test_curves_are_of_what_was_learnt_and_of_validation(learnt: str) -> None:
+    logs = [[{"step": 50, learnt: 1.0, "loss": 0.3}, {"step": 100, "news.two_0db.stoi": 0.7}]]
+    assert shown_figures(logs) == [learnt, "news.two_0db.stoi"]
+    assert shown_figures([[{"step": 50, "loss": 0.3}]]) == ["loss"]
 
 
 def test_training_curves(tmp_path: Path) -> None:
