@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avse.errors import ConfigError
 from avse.training.fusion import ADDED, BLOCKS, PHASE, without_phase
@@ -56,7 +56,9 @@ def mean_bundle(
         names = [*given, *(["phase_from"] if phase_from else [])]
         raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
     frozen = TOWERS if is_enhancer else ()
-    phase = _phase(folders[0] if phase_from is None else phase_from, is_wanted=bool(phase_from))
+    phase = _phase(*(opened[0] if phase_from is None else open_bundle(phase_from)))
+    if phase_from and not phase.weights:
+        raise ConfigError(f"{phase_from}: expected an enhancer with a phase refiner, found none")
     states = [without_phase(module.state_dict()) for _, module in opened]
     _check_same(folders, states)
     shape = spec.model_config | given | phase.settings
@@ -77,11 +79,8 @@ class _Phase:
     card: dict[str, Any]
 
 
-def _phase(folder: Path, *, is_wanted: bool) -> _Phase:
-    spec, net = open_bundle(folder)
+def _phase(spec: BundleSpec, net: nn.Module) -> _Phase:
     weights = {k: v for k, v in net.state_dict().items() if k.startswith(PHASE)}
-    if is_wanted and not weights:
-        raise ConfigError(f"{folder}: expected an enhancer with a phase refiner, found none")
     settings = {k: spec.model_config[k] for k in PHASE_SETTINGS if k in spec.model_config}
     own = {"phase_from": f"{spec.name}@{spec.sha256[:12]}"}
     card = own | {k: spec.card[k] for k in ("phase_from", "phase") if k in spec.card}
