@@ -1,10 +1,12 @@
 """What varies between recordings of a mouth: framing, light, focus, things in the way, rate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from avse.training.head_turning import HeadTurning, turned
 
 CROP_PX = 112
 N_WARP_NODES = 4
@@ -28,6 +30,7 @@ class CropAugmentation:
         slow_share: Windows of a camera of 10 to 20 pictures a second.
         warp_px: Most standard deviation of the nodes of a smooth warp that stands still for the
             window, as if the mouth were another person's.
+        turning: Heads turned to the side.
     """
 
     rotation_deg: float = 8.0
@@ -41,6 +44,7 @@ class CropAugmentation:
     cover_share: float = 0.25
     slow_share: float = 0.1
     warp_px: float = 0.0
+    turning: HeadTurning = field(default_factory=HeadTurning)
 
 
 MILD = CropAugmentation(blur_share=0.2, cover_share=0.1, slow_share=0.1)
@@ -51,6 +55,8 @@ def augmented(crops: Crops, rng: np.random.Generator, config: CropAugmentation) 
     """Cut `[V, S, S]`, S >= 112, to `[V, 112, 112]`, varied; every other window is mirrored."""
     if rng.random() < config.slow_share:
         crops = slowed(crops, rng.uniform(0.4, 0.8))
+    if config.turning.share and rng.random() < config.turning.share:
+        crops = turned(crops, rng, config.turning)
     framed = _framed(crops, _framing(crops.shape[1], rng, config))
     if config.warp_px:
         framed = _warped(framed, config.warp_px, rng)
