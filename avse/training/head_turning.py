@@ -39,18 +39,27 @@ class HeadTurning:
 
 
 def turned(crops: Crops, rng: np.random.Generator, config: HeadTurning) -> Crops:
-    """Mouths `[V, S, S]` as if the head were turned: narrower, the far side gone, a background.
+    """Mouths `[V, S, S]` of a head that is turned as far, and turning as fast, as chance has it."""
+    middle = rng.uniform(-config.most_deg, config.most_deg)
+    drift = rng.uniform(-config.drift_deg, config.drift_deg)
+    return seen_at(crops, middle + drift * np.linspace(-0.5, 0.5, len(crops)), rng)
+
+
+def seen_at(crops: Crops, yaws_deg: NDArray[np.float64], rng: np.random.Generator) -> Crops:
+    """Mouths as if the head were turned: narrower, the far side gone, a background beside them.
 
     A mouth is taken for a picture on a round pillar whose radius changes over its height, so that a
     profile shows nose, lips and chin before something else.
+
+    Args:
+        crops: `[V, S, S]` uint8, from the front.
+        yaws_deg: `[V]` how far the head is turned in each.
+        rng: Draws the pillar and the grey of the background, one for all pictures.
     """
-    middle = rng.uniform(-config.most_deg, config.most_deg)
-    drift = rng.uniform(-config.drift_deg, config.drift_deg)
-    yaws = np.radians(middle + drift * np.linspace(-0.5, 0.5, len(crops)))
     side_px = crops.shape[1]
-    radius = rng.uniform(*RADIUS)
-    radii = radius + _relief(side_px, rng)
+    radii = rng.uniform(*RADIUS) + _relief(side_px, rng)
     behind = rng.integers(0, 200)
+    yaws = np.radians(yaws_deg)
     return np.stack(
         [_seen(crop, yaw, radii, behind) for crop, yaw in zip(crops, yaws, strict=True)]
     ).astype(np.uint8)
@@ -66,8 +75,7 @@ def _relief(side_px: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _px_per_eyes(side_px: int) -> float:
-    config = CropConfig()
-    return config.size_px / config.width_eye_distances * side_px / config.size_px
+    return side_px / CropConfig().width_eye_distances
 
 
 def _seen(crop: Crops, yaw: float, radii: NDArray[np.float64], behind: int) -> Crops:
