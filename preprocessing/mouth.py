@@ -25,6 +25,7 @@ from preprocessing.mouth_geometry import (
     warp_affine,
 )
 from preprocessing.mouth_store import CropStore
+from preprocessing.profiles import seen_in_profile_alone
 from preprocessing.stillness import Span, is_within
 from preprocessing.timeline import VIDEO_FPS, video_frame_time_s
 from preprocessing.types import Frame, MouthTrack
@@ -45,9 +46,11 @@ class CropConfig:
         max_gap_s: A face missing for longer splits the smoothing; shorter gaps are bridged with
             the nearest crop.
         max_distance_s: A 25 fps frame farther than this from any picture of the face is invisible.
-        max_turn: A head turned farther (`head_turn`, smoothed as the pose is) shows its profile,
-            which lips are not read from: the mouth is invisible. News anchors stay below 0.15;
-            our landmark network sees a full profile as 0.22 to 0.3.
+        max_turn: A head turned farther (`head_turn`, smoothed as the pose is) shows its profile.
+            News anchors stay below 0.15; our landmark network sees a full profile as 0.22 to 0.3.
+        front_reach_s: Seconds around a profile in which the head must be seen from the front, too,
+            or the mouth is invisible: a profile alone says too little, see `profiles`.
+        least_front: Least share of the pictures in there that show the front.
         patch_boxes: Side of the patch that is kept of each picture, in longer edges of the box.
         patch_px: Largest side of that patch in pixels.
         batch_size: Faces that go through the network at once.
@@ -60,6 +63,8 @@ class CropConfig:
     max_gap_s: float = 0.2
     max_distance_s: float = 0.1
     max_turn: float = 0.2
+    front_reach_s: float = 2.0
+    least_front: float = 0.25
     patch_boxes: float = 1.7
     patch_px: int = 384
     batch_size: int = 16
@@ -215,7 +220,12 @@ class MouthAccumulator:
             np.array(following.times_s), centres_s, self._config.max_distance_s
         )
         is_present = (shown >= 0) & ~is_within(centres_s, still_s)
-        is_turned = is_present & np.array(following.is_turned)[shown]
+        is_turned = seen_in_profile_alone(
+            is_present,
+            np.array(following.is_turned)[shown],
+            self._config.front_reach_s,
+            self._config.least_front,
+        )
         is_visible = is_present & ~is_turned
         rows = np.array(following.rows)[shown]
         obscured = is_obscured(clarity[rows], is_visible)

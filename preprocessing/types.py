@@ -190,7 +190,7 @@ class MouthTrack:
         start_s: Time of frame 0 on the clip's clock: the start of the sound.
         landmarks_px: `[V, 20, 2]` float32 mouth points (iBUG 48-67), source pixels; NaN if absent.
         is_turned: `[V]` bool, or empty for nowhere: the mouth is absent because the head is turned
-            away.
+            away, and not seen from the front around then either.
         is_obscured: Likewise: because something is before it, or it is too dark.
         lag_frames: Part of a frame by which the picture still comes late, -1..1, which no crop is
             moved by: features of neighbouring frames are mixed instead.

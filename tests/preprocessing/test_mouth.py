@@ -23,6 +23,7 @@ from preprocessing.mouth_geometry import (
     warp_affine,
 )
 from preprocessing.mouth_store import release_pages
+from preprocessing.profiles import seen_in_profile_alone
 from preprocessing.types import Frame, MouthTrack
 
 EYES_PX = 60.0
@@ -295,14 +296,23 @@ def test_a_head_turned_aside_is_not_magnified() -> None:
     assert math.exp(face_pose(points)[2]) == pytest.approx(80.0)
 
 
-def test_a_head_turned_away_is_not_read_and_the_track_says_so() -> None:
-    scene = [(1, n / 25, *draw_face((200.0, 250.0))) for n in range(60)]
-    track = _crop_all(scene, 60, net=GreyLevelNet(turned_from=30))[1]
-    assert track.is_visible[:25].all()
-    assert not track.is_visible[35:].any()
+def test_a_head_turned_away_is_read_for_a_while_and_the_track_says_for_how_long() -> None:
+    scene = [(1, n / 25, *draw_face((200.0, 250.0))) for n in range(150)]
+    track = _crop_all(scene, 150, net=GreyLevelNet(turned_from=30))[1]
+    last_read = np.flatnonzero(track.is_visible).max()
+    assert track.is_visible[: last_read + 1].all()
+    assert last_read == pytest.approx(54, abs=4)  # a quarter of four seconds still shows the front
     assert (track.is_visible ^ track.is_turned).all()
-    assert track.turned_s == pytest.approx(1.2, abs=0.2)
+    assert track.turned_s == pytest.approx(3.8, abs=0.2)
     assert not track.crops[~track.is_visible].any()
+
+
+def test_a_head_seen_in_profile_alone_is_not_read() -> None:
+    present = np.ones(40, np.bool_)
+    assert seen_in_profile_alone(present, present, 2.0, 0.25).all()
+    glance = np.arange(40) >= 12
+    assert not seen_in_profile_alone(present, glance, 2.0, 0.25).any()
+    assert not seen_in_profile_alone(present & ~glance, glance, 2.0, 0.25).any()
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, -0.3])
