@@ -135,11 +135,15 @@ def mean_of_runs(
             metavar="BUNDLE", help="Take the phase refiner of this run, on a mean near it."
         ),
     ] = None,
+    lips_from: Annotated[
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="Take the towers of the lips of this lip-sync."),
+    ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
     from avse.training.means import mean_bundle
 
-    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips, phase_from)
+    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips, phase_from, lips_from)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

@@ -58,7 +58,7 @@ def seen_at(crops: Crops, yaws_deg: NDArray[np.float64], rng: np.random.Generato
     """
     side_px = crops.shape[1]
     radii = rng.uniform(*RADIUS) + _relief(side_px, rng)
-    behind = rng.integers(0, 200)
+    behind = int(rng.integers(0, 200))
     yaws = np.radians(yaws_deg)
     return np.stack(
         [_seen(crop, yaw, radii, behind) for crop, yaw in zip(crops, yaws, strict=True)]

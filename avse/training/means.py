@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from avse.errors import ConfigError
-from avse.training.fusion import ADDED, BLOCKS, PHASE, without_phase
+from avse.training.fusion import ADDED, BLOCKS, PHASE, load_lips, without_phase
 from avse.training.run_folder import code_version
 from models.avse_net import AvseNet
+from models.lip_sync import LipSync
 from models.registry import build, open_bundle
 from models.weights import BundleSpec, save_bundle
 
@@ -29,6 +30,7 @@ def mean_bundle(
     mask_power: float | None = None,
     mirrors_lips: bool | None = None,
     phase_from: Path | None = None,
+    lips_from: Path | None = None,
 ) -> BundleSpec:
     """Write the equal mean of the weights of several enhancers, or several `lip-sync`, as a bundle.
 
@@ -41,19 +43,23 @@ def mean_bundle(
         mirrors_lips: The same.
         phase_from: An enhancer whose phase refiner the mean gets; None keeps the first one's. What
             it learned on should lie near the mean, for it knows the features behind the mask.
+        lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
+            What they learned should lie near it, for the fusion knows their features.
 
     Raises:
         ModelError: A bundle cannot be opened.
         ConfigError: A network has what the first has not, or lacks what cannot be added, settings
-            of an enhancer were given for another network, or there is no phase refiner to take.
+            of an enhancer were given for another network, there is no phase refiner to take, or
+            what the lips are to come from is no `lip-sync` of this shape.
     """
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
     settings = {"mask_power": mask_power, "mirrors_lips": mirrors_lips}
     given: dict[str, Any] = {k: value for k, value in settings.items() if value is not None}
     is_enhancer = isinstance(net, AvseNet)
-    if (given or phase_from) and not is_enhancer:
-        names = [*given, *(["phase_from"] if phase_from else [])]
+    parts = {"phase_from": phase_from, "lips_from": lips_from}
+    names = [*given, *(name for name, path in parts.items() if path)]
+    if names and not is_enhancer:
         raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
     frozen = TOWERS if is_enhancer else ()
     phase = _phase(*(opened[0] if phase_from is None else open_bundle(phase_from)))
@@ -67,7 +73,26 @@ def mean_bundle(
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
     card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
     card |= phase.card
+    if lips_from is not None:
+        assert isinstance(mean, AvseNet)
+        card["lips_from"] = _take_lips(mean, lips_from)
     return save_bundle(out, replace(spec, card=card, model_config=shape), mean)
+
+
+def _take_lips(mean: AvseNet, folder: Path) -> str:
+    """Put the towers of a `lip-sync` into the network; its name and sha256 come back.
+
+    Raises:
+        ConfigError: It is something else, or of another shape.
+    """
+    spec, lip_sync = open_bundle(folder)
+    if not isinstance(lip_sync, LipSync):
+        raise ConfigError(f"{folder}: expected a lip-sync, found {spec.name}")
+    try:
+        load_lips(mean, lip_sync)
+    except RuntimeError as error:
+        raise ConfigError(f"{folder}: expected the towers of the enhancer, found {error}") from None
+    return f"{spec.name}@{spec.sha256[:12]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,6 +336,31 @@ def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
+def test_a_mean_can_take_the_towers_of_a_lip_sync(data_dir: Path, tmp_path: Path) -> None:
+    bundles = data_dir / "bundles"
+    train_avse(Folders(data_dir, data_dir, bundles), config=CONFIG, stages=("lips", "enhancer"))
+    spec, lips = open_bundle(bundles / "lip-sync")
+    assert isinstance(lips, LipSync)
+    with torch.no_grad():
+        for weight in lips.visual.parameters():
+            weight.add_(0.25)
+    other = save_bundle(tmp_path / "lip-sync", spec, lips)
+    run = bundles / "avse-mmtm"
+    mean = mean_bundle([run], tmp_path / "mean", lips_from=tmp_path / "lip-sync")
+    before, after = (open_bundle(folder)[1] for folder in (run, tmp_path / "mean"))
+    assert isinstance(before, AvseNet)
+    assert isinstance(after, AvseNet)
+    assert has_lips(after, lips)
+    assert not has_lips(before, lips)
+    assert torch.equal(before.into.weight, after.into.weight)
+    assert mean.card["lips_from"] == f"lip-sync@{other.sha256[:12]}"
+    with pytest.raises(ConfigError, match="expected a lip-sync, found avse-mmtm"):
+        mean_bundle([run], tmp_path / "none", lips_from=run)
+    with pytest.raises(ConfigError, match="lips_from: expected an enhancer"):
+        mean_bundle([tmp_path / "lip-sync"], tmp_path / "none", lips_from=tmp_path / "lip-sync")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_new_run_begins_with_the_bundles_it_is_given(data_dir: Path, tmp_path: Path) -> None:
     bundles = data_dir / "bundles"
     train_avse(Folders(data_dir, data_dir, bundles), config=CONFIG, stages=("lips", "enhancer"))
