@@ -81,19 +81,19 @@ def _px_per_eyes(side_px: int) -> float:
 def _seen(crop: Crops, yaw: float, radii: NDArray[np.float64], behind: int) -> Crops:
     """One picture `[S, S]` of a head turned by `yaw` radians."""
     side_px = crop.shape[0]
+    from_middle = np.arange(side_px) + 0.5 - side_px / 2
+    shrunk = max(float(np.cos(yaw)), LEAST_EYES)
+    rows = from_middle * shrunk + side_px / 2 - 0.5
+    radius = np.interp(rows, np.arange(side_px), radii)[:, None]
     px_per_eyes = _px_per_eyes(side_px)
-    lips = radii[side_px // 2]
-    zoom = px_per_eyes / max(np.cos(yaw), LEAST_EYES)
-    across = (np.arange(side_px) + 0.5 - side_px / 2) / zoom
-    rows = (np.arange(side_px) + 0.5 - side_px / 2) / zoom * px_per_eyes + side_px / 2 - 0.5
-    heights = np.interp(rows, np.arange(side_px), radii)[:, None]
-    x = across[None] + _middle_of_mouth(lips, yaw)
-    angle = np.arcsin(np.clip(x / heights, -1, 1)) - yaw
-    source = heights * np.sin(np.clip(angle, -np.pi / 2, np.pi / 2)) * px_per_eyes
-    columns = (source + side_px / 2 - 0.5).astype(np.float32)
-    rows = np.repeat(rows[:, None], side_px, 1).astype(np.float32)
-    seen = cv2.remap(crop, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    beyond = np.clip((np.abs(x) - heights) * zoom / EDGE_PX + 0.5, 0, 1)
+    across = from_middle[None] * shrunk / px_per_eyes  # in distances between the eyes, as is x
+    x = across + _middle_of_mouth(radii[side_px // 2], yaw)
+    angle = np.arcsin(np.clip(x / radius, -1, 1)) - yaw
+    facing = radius * np.sin(np.clip(angle, -np.pi / 2, np.pi / 2))
+    columns = (facing * px_per_eyes + side_px / 2 - 0.5).astype(np.float32)
+    all_rows = np.repeat(rows[:, None], side_px, 1).astype(np.float32)
+    seen = cv2.remap(crop, columns, all_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    beyond = np.clip((np.abs(x) - radius) * px_per_eyes / shrunk / EDGE_PX + 0.5, 0, 1)
     return np.asarray(seen * (1 - beyond) + behind * beyond)
 
 
