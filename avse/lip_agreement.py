@@ -32,8 +32,8 @@ class SpeakerConfig:
         min_offset_frames: Smaller offsets are natural and left alone.
         fine_frames: Farthest from the clip's offset that the picture's own is looked for.
         usual_frames: Standard deviation of offsets from clip to clip, where nothing is measured.
-        evidence: Weight of a frame's agreement, a cosine, against that. On mixtures of two voices of
-            the split `valid` 0.8 and 1.3 were alike and better than 2.
+        evidence: Weight of a frame's agreement, a cosine, against that. On mixtures of two voices
+            of the split `valid` 0.8 and 1.3 were alike and better than 2.
         window_frames: Longest stretch that is embedded at once.
         min_window_frames: Shorter stretches say nothing.
         max_frames: Most frames looked at, all faces together.
