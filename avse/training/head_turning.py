@@ -15,10 +15,16 @@ RADIUS = (0.75, 1.15)
 """Of the bow of teeth and cheeks that a mouth lies on."""
 RELIEF = 0.06
 """Standard deviation of what stands out or back from it, over the height of a crop: lips, chin."""
-NOSE = (0.1, 0.35)
-NOSE_ABOVE = 0.35
 N_NODES = 6
+"""Heights at which that is drawn; between them it is smooth."""
+NOSE = (0.1, 0.35)
+"""How far the nose stands out."""
+NOSE_ABOVE = 0.35
+"""How far above the lips it begins."""
+NOSE_SLOPE = 0.2
+"""Height over which it comes out."""
 EDGE_PX = 1.2
+"""Width of the edge between head and background."""
 LEAST_EYES = 0.85
 """A crop of a turned head is as large as if its eyes stood at least so far apart (`face_pose`)."""
 
@@ -70,7 +76,7 @@ def _relief(side_px: int, rng: np.random.Generator) -> NDArray[np.float64]:
     nodes = rng.normal(0, RELIEF, (N_NODES, 1))
     relief = cv2.resize(nodes, (1, side_px), interpolation=cv2.INTER_CUBIC)[:, 0]
     height = (np.arange(side_px) + 0.5 - side_px / 2) / _px_per_eyes(side_px)  # down is positive
-    nose = rng.uniform(*NOSE) * np.clip((-height - NOSE_ABOVE) / 0.2, 0, 1)
+    nose = rng.uniform(*NOSE) * np.clip((-height - NOSE_ABOVE) / NOSE_SLOPE, 0, 1)
     return np.asarray(relief - relief[side_px // 2] + nose)
 
 
