@@ -129,6 +129,12 @@ def mean_of_runs(
             "--mirror-lips/--plain-lips", help="Features of the mouth and its mirror image."
         ),
     ] = None,
+    evens_light: Annotated[
+        bool | None,
+        typer.Option(
+            "--even-light/--light-as-filmed", help="A lip-sync that evens every picture's light."
+        ),
+    ] = None,
     phase_from: Annotated[
         Path | None,
         typer.Option(
@@ -141,9 +147,10 @@ def mean_of_runs(
     ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
-    from avse.training.means import mean_bundle
+    from avse.training.means import MeanOptions, mean_bundle
 
-    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips, phase_from, lips_from)
+    options = MeanOptions(mask_power, mirrors_lips, evens_light, phase_from, lips_from)
+    spec = mean_bundle(bundles, out_dir, options)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

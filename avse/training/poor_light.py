@@ -41,20 +41,15 @@ def poorly_lit(crops: Crops, rng: np.random.Generator, config: PoorLight) -> Cro
     shade = _shade(crops.shape[1], rng, config)
     left = np.exp(rng.uniform(np.log(config.least), 0))
     noise = _noise(crops.shape, rng)
-    return np.clip(np.round(crops * (shade * left) + noise), 0, 255).astype(np.uint8)
+    lit: Crops = np.clip(np.round(crops * (shade * left) + noise), 0, 255).astype(np.uint8)
+    return lit
 
 
 def coarse(crops: Crops, side_px: int) -> Crops:
     """What is left of crops `[V, S, S]` that were filmed `side_px` pixels wide."""
     size = crops.shape[2], crops.shape[1]
-    seen = [
-        cv2.resize(
-            cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA),
-            size,
-            interpolation=cv2.INTER_CUBIC,
-        )
-        for crop in crops
-    ]
+    small = [cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA) for crop in crops]
+    seen = [cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC) for crop in small]
     return np.stack(seen).astype(np.uint8)
 
 
