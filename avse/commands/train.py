@@ -129,6 +129,10 @@ def mean_of_runs(
             "--mirror-lips/--plain-lips", help="Features of the mouth and its mirror image."
         ),
     ] = None,
+    retimes_lips: Annotated[
+        int | None,
+        typer.Option("--retime-lips", min=0, max=9, help="Times the lips are put in time again."),
+    ] = None,
     evens_light: Annotated[
         bool | None,
         typer.Option(
@@ -149,7 +153,9 @@ def mean_of_runs(
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
     from avse.training.means import MeanOptions, mean_bundle
 
-    options = MeanOptions(mask_power, mirrors_lips, evens_light, phase_from, lips_from)
+    options = MeanOptions(
+        mask_power, mirrors_lips, retimes_lips, evens_light, phase_from, lips_from
+    )
     spec = mean_bundle(bundles, out_dir, options)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 

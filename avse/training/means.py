@@ -31,6 +31,7 @@ class MeanOptions:
     Attributes:
         mask_power: Of an enhancer, as in `AvseConfig`.
         mirrors_lips: The same.
+        retimes_lips: The same.
         evens_light: Of a `lip-sync`, see `VisualTowerConfig`; an enhancer gets it with its towers.
         phase_from: An enhancer whose phase refiner the mean gets. What it learned on should lie
             near the mean, for it knows the features behind the mask.
@@ -40,11 +41,14 @@ class MeanOptions:
 
     mask_power: float | None = None
     mirrors_lips: bool | None = None
+    retimes_lips: int | None = None
     evens_light: bool | None = None
     phase_from: Path | None = None
     lips_from: Path | None = None
 
 
+OF_ENHANCER = ("mask_power", "mirrors_lips", "retimes_lips")
+"""Options that are settings of an enhancer, under the same names."""
 OF_LIP_SYNC = ("evens_light",)
 """Options of a `lip-sync`; all others are an enhancer's."""
 
@@ -112,7 +116,7 @@ def _shape(first: dict[str, Any], options: MeanOptions) -> dict[str, Any]:
     Raises:
         ConfigError: The lips are to come from something else than a `lip-sync`.
     """
-    settings = {"mask_power": options.mask_power, "mirrors_lips": options.mirrors_lips}
+    settings = {name: getattr(options, name) for name in OF_ENHANCER}
     shape = first | {name: value for name, value in settings.items() if value is not None}
     if options.evens_light is not None:
         shape["visual"] = first["visual"] | {"evens_light": options.evens_light}
