@@ -11,7 +11,6 @@ from torch import Tensor
 
 from avse.bundle import Bundle
 from avse.chunking import CrossFade, Resynthesis, WindowPlan
-from models.lip_timing import in_step
 from preprocessing.mouth_store import release_pages
 from preprocessing.spectral import RMS_FLOOR, level_gain, log_mel, stft_span
 from preprocessing.timeline import (
@@ -279,9 +278,23 @@ class _Sight:
         release_pages(self.mouth.crops)
         encoded = self.bundle.module.encode_visual(pictures)
         is_visible = torch.tensor(self.mouth.is_visible[begin:stop], device=self.device)
-        late = torch.tensor([self.mouth.lag_frames], device=self.device)
-        timed = [in_step(depth, is_visible[None], late)[0] for depth in encoded]
+        timed = [in_time(depth[0], is_visible, self.mouth.lag_frames) for depth in encoded]
         return [depth[first - begin : last - begin] for depth in timed]
+
+
+def in_time(features: Tensor, is_visible: Tensor, lag_frames: float) -> Tensor:
+    """Features `[V, C]` of pictures that come late by part of a frame, at the time of the sound.
+
+    Each is mixed with the next one, or the one before, by the lag's share of a frame, where both
+    pictures `[V]` are visible.
+    """
+    if not lag_frames:
+        return features
+    step = 1 if lag_frames > 0 else -1
+    places = torch.arange(len(features), device=features.device)
+    beside = (places + step).clamp(0, len(features) - 1)
+    share = abs(lag_frames) * (is_visible & is_visible[beside])[:, None].to(features.dtype)
+    return torch.lerp(features, features[beside], share)
 
 
 def centre_crop(crops: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:

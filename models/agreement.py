@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.lip_sync import LipSyncConfig, SoundTower, TemporalHead
-from models.lip_timing import lateness
 from models.mel_bands import bins_to_mel
 
 LAGS = (-2, -1, 0, 1, 2)
@@ -107,19 +106,6 @@ class Agreement(nn.Module):
         evidence = torch.cat([products * scale, torch.stack(cosines, 3)], 3)
         return sounds, rearrange(evidence, "b h v c -> b (h c) v")
 
-    def lateness(self, mask: Tensor, magnitude: Tensor, lips: Tensor, is_visible: Tensor) -> Tensor:
-        """By how many pictures the lips come late behind what a mask keeps, `[B]` in -1..1.
-
-        Arguments as in `forward`; see `models.lip_timing`.
-        """
-        _, evidence = self(mask, magnitude, lips, is_visible)
-        return lateness(_cosines(evidence)[:, 0], LAGS)
-
-
-def _cosines(evidence: Tensor) -> Tensor:
-    """What `Agreement` tells of each half, lag and picture, `[B, 2, V, len(LAGS)]`."""
-    return rearrange(evidence, "b (h c) v -> b h v c", h=2)[..., -len(LAGS) :]
-
 
 def doubt(
     evidence: Tensor,
@@ -145,8 +131,8 @@ def doubt(
         `[B]` in 0..1; 0 where fewer than `LEAST_FRAMES` pictures are visible.
     """
     n_shown = is_visible.sum(1)  # [B]
-    sums = _cosines(evidence).sum(2)  # [B, 2, len(LAGS)]
-    best = (sums / n_shown.clamp(min=1)[:, None, None]).amax(2)  # [B, 2]
+    cosines = rearrange(evidence, "b (h c) v -> b h c v", h=2)[:, :, -len(LAGS) :]
+    best = (cosines.sum(3) / n_shown.clamp(min=1)[:, None, None]).amax(2)  # [B, 2]
     low, high = trust
     margin = best[:, 0] - best[:, 1]
     doubted = 1 - between(margin, low, high)

@@ -63,9 +63,6 @@ class AvseConfig:
         bin_dilations: The same, where the mask of mel bands becomes one of bins.
         listens_again: Work twice: the second time it is told what it found the first time, what it
             took away, and how both agree with the lips.
-        retimes_lips: With `listens_again`, how often it is found how late the pictures still are
-            behind the voice that was found, and mended before the network works again, see
-            `models.lip_timing`; from the second time on that is one more time of work each.
         audio_widths: Channels of the tower that tells how sounds agree with lips.
         trust: With `listens_again`, how much better what is kept has to agree with the lips than
             what is taken away: at the first value or below the network does not trust itself at
@@ -92,7 +89,6 @@ class AvseConfig:
     level_dilations: tuple[int, ...] = ()
     bin_dilations: tuple[int, ...] = ()
     listens_again: bool = False
-    retimes_lips: int = 0
     audio_widths: tuple[int, ...] = (24, 48, 96, 192)
     trust: tuple[float, float] = (0.0, 0.0)
     mask_power: float = 1.0
@@ -108,8 +104,8 @@ class AvseConfig:
 
         Raises:
             ValueError: An unknown way to fuse, an even number of pictures, a second time without
-                a lips/sound embedding, lips retimed without a second time, trust that falls with
-                agreement, a power that is not above 0, or levels that fall.
+                a lips/sound embedding, trust that falls with agreement, a power that is not above
+                0, or levels that fall.
         """
         if self.centre_frames < 0 or (self.centre_frames and self.centre_frames % 2 == 0):
             raise ValueError(f"centre_frames: expected 0 or odd, found {self.centre_frames}")
@@ -121,10 +117,6 @@ class AvseConfig:
             raise ValueError(f"fusion: expected one of {get_args(Fusion)}, found {self.fusion!r}")
         if self.listens_again and (self.fusion == "audio_only" or not self.n_lip_embedding):
             raise ValueError("listens_again: expected lips and their embedding, found none")
-        if self.retimes_lips < 0 or (self.retimes_lips and not self.listens_again):
-            raise ValueError(
-                f"retimes_lips: expected 0, or more with listens_again, found {self.retimes_lips}"
-            )
         if self.trust[0] > self.trust[1] or (any(self.trust) and not self.listens_again):
             raise ValueError(f"trust: expected two rising values, found {self.trust}")
         if not self.mask_power > 0:

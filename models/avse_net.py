@@ -15,7 +15,6 @@ from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
 from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
-from models.lip_timing import in_step
 from models.mask_sparing import spared
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
 from models.phase_refiner import PhaseRefiner
@@ -191,13 +190,7 @@ class AvseNet(nn.Module):
         found = self._once(*sound, lips, is_visible)
         if not self.config.listens_again:
             return Heard.surely(self._softened(found.mask, magnitude)), found.features
-        for _ in range(max(1, self.config.retimes_lips)):
-            if self.config.retimes_lips and is_visible.any():
-                assert lips.embedding is not None
-                late = self.agreement.lateness(found.mask, magnitude, lips.embedding, is_visible)
-                visual = [in_step(depth, is_visible, late) for depth in visual]
-                lips = self._lips(visual, is_visible)
-            found = self._once(*sound, lips, is_visible, found.mask)
+        found = self._once(*sound, lips, is_visible, found.mask)
         softened = self._softened(found.mask, magnitude)
         if not any(self.config.trust) or not is_visible.any():
             return Heard.surely(softened), found.features

@@ -7,9 +7,6 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEAST_SPREAD = 4.0
-"""Grey levels; less contrast than this is noise, and not raised as far."""
-
 
 @dataclass(frozen=True, slots=True)
 class VisualTowerConfig:
@@ -18,18 +15,14 @@ class VisualTowerConfig:
     Attributes:
         widths: Channels of the four stages (the paper's ResNet-18: 64, 128, 256, 512).
         input_px: Crops are averaged down to this side before the first convolution; 0 keeps them.
-        pixel_mean: Mean grey level of the training crops, 0..255, without `evens_light`.
-        pixel_std: Standard deviation of the training crops, 0..255, without `evens_light`.
-        evens_light: Bring every picture to one level and one contrast by its own mean and standard
-            deviation: skin, light and cameras differ in both, and features go as far as the
-            contrast does.
+        pixel_mean: Mean grey level of the training crops, 0..255.
+        pixel_std: Standard deviation of the training crops, 0..255.
     """
 
     widths: tuple[int, ...] = (24, 48, 96, 192)
     input_px: int = 64
     pixel_mean: float = 110.0
     pixel_std: float = 45.0
-    evens_light: bool = False
 
     def __post_init__(self) -> None:
         """Accept the list that JSON gives."""
@@ -98,16 +91,7 @@ class VisualTower(nn.Module):
         size = self.config.input_px
         if size and x.shape[-1] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-        if self.config.evens_light:
-            return evened_light(x)
         return (x - self.config.pixel_mean) / self.config.pixel_std
-
-
-def evened_light(pictures: Tensor) -> Tensor:
-    """Pictures `[B, V, H, W]`, 0..255, each brought to a mean of 0 and a spread of 1."""
-    level = pictures.mean((2, 3), keepdim=True)
-    spread = pictures.std((2, 3), keepdim=True, correction=0).clamp_min(LEAST_SPREAD)
-    return (pictures - level) / spread
 
 
 class SlidingConv(nn.Conv3d):

@@ -129,16 +129,6 @@ def mean_of_runs(
             "--mirror-lips/--plain-lips", help="Features of the mouth and its mirror image."
         ),
     ] = None,
-    retimes_lips: Annotated[
-        int | None,
-        typer.Option("--retime-lips", min=0, max=9, help="Times the lips are put in time again."),
-    ] = None,
-    evens_light: Annotated[
-        bool | None,
-        typer.Option(
-            "--even-light/--light-as-filmed", help="A lip-sync that evens every picture's light."
-        ),
-    ] = None,
     phase_from: Annotated[
         Path | None,
         typer.Option(
@@ -151,12 +141,9 @@ def mean_of_runs(
     ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
-    from avse.training.means import MeanOptions, mean_bundle
+    from avse.training.means import mean_bundle
 
-    options = MeanOptions(
-        mask_power, mirrors_lips, retimes_lips, evens_light, phase_from, lips_from
-    )
-    spec = mean_bundle(bundles, out_dir, options)
+    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips, phase_from, lips_from)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avse.training.head_turning import HeadTurning, turned
-from avse.training.poor_light import PoorLight, poorly_lit
 
 CROP_PX = 112
 N_WARP_NODES = 4
@@ -32,7 +31,6 @@ class CropAugmentation:
         warp_px: Most standard deviation of the nodes of a smooth warp that stands still for the
             window, as if the mouth were another person's.
         turning: Heads turned to the side.
-        poor_light: Mouths in the dark, lit from the side, or far away.
     """
 
     rotation_deg: float = 8.0
@@ -47,7 +45,6 @@ class CropAugmentation:
     slow_share: float = 0.1
     warp_px: float = 0.0
     turning: HeadTurning = field(default_factory=HeadTurning)
-    poor_light: PoorLight = field(default_factory=PoorLight)
 
 
 MILD = CropAugmentation(blur_share=0.2, cover_share=0.1, slow_share=0.1)
@@ -68,8 +65,7 @@ def augmented(crops: Crops, rng: np.random.Generator, config: CropAugmentation) 
         framed = np.stack([cv2.GaussianBlur(crop, (0, 0), sigma) for crop in framed])
     if rng.random() < config.cover_share:
         framed = _covered(framed, rng)
-    lit = cv2.LUT(framed, _light(rng, config)).reshape(framed.shape).astype(np.uint8)
-    return poorly_lit(lit, rng, config.poor_light)
+    return cv2.LUT(framed, _light(rng, config)).reshape(framed.shape).astype(np.uint8)
 
 
 def slowed(crops: Crops, share: float) -> Crops:

@@ -1,7 +1,7 @@
 """The mean of the weights of several runs: it keeps most of what each has learned."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +24,13 @@ CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
 
 
-@dataclass(frozen=True, slots=True)
-class MeanOptions:
-    """What a mean has otherwise than the first of its networks; None: as the first one.
-
-    Attributes:
-        mask_power: Of an enhancer, as in `AvseConfig`.
-        mirrors_lips: The same.
-        retimes_lips: The same.
-        evens_light: Of a `lip-sync`, see `VisualTowerConfig`; an enhancer gets it with its towers.
-        phase_from: An enhancer whose phase refiner the mean gets. What it learned on should lie
-            near the mean, for it knows the features behind the mask.
-        lips_from: A `lip-sync` whose towers and heads an enhancer gets, and how they see pictures.
-            What they learned should lie near it, for the fusion knows their features.
-    """
-
-    mask_power: float | None = None
-    mirrors_lips: bool | None = None
-    retimes_lips: int | None = None
-    evens_light: bool | None = None
-    phase_from: Path | None = None
-    lips_from: Path | None = None
-
-
-OF_ENHANCER = ("mask_power", "mirrors_lips", "retimes_lips")
-"""Options that are settings of an enhancer, under the same names."""
-OF_LIP_SYNC = ("evens_light",)
-"""Options of a `lip-sync`; all others are an enhancer's."""
-
-
 def mean_bundle(
-    folders: Sequence[Path], out: Path, options: MeanOptions = MeanOptions()
+    folders: Sequence[Path],
+    out: Path,
+    mask_power: float | None = None,
+    mirrors_lips: bool | None = None,
+    phase_from: Path | None = None,
+    lips_from: Path | None = None,
 ) -> BundleSpec:
     """Write the equal mean of the weights of several enhancers, or several `lip-sync`, as a bundle.
 
@@ -63,26 +39,35 @@ def mean_bundle(
             lips. What an older network lacks of that shape counts there as it begins, without
             effect.
         out: Folder of the new bundle.
-        options: What is to be otherwise.
+        mask_power: As in `AvseConfig`; None keeps the first one's.
+        mirrors_lips: The same.
+        phase_from: An enhancer whose phase refiner the mean gets; None keeps the first one's. What
+            it learned on should lie near the mean, for it knows the features behind the mask.
+        lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
+            What they learned should lie near it, for the fusion knows their features.
 
     Raises:
         ModelError: A bundle cannot be opened.
-        ConfigError: A network has what the first has not, or lacks what cannot be added, options
-            of one kind of network were given for another, there is no phase refiner to take, or
+        ConfigError: A network has what the first has not, or lacks what cannot be added, settings
+            of an enhancer were given for another network, there is no phase refiner to take, or
             what the lips are to come from is no `lip-sync` of this shape.
     """
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
+    settings = {"mask_power": mask_power, "mirrors_lips": mirrors_lips}
+    given: dict[str, Any] = {k: value for k, value in settings.items() if value is not None}
     is_enhancer = isinstance(net, AvseNet)
-    _check_options(options, spec.name, net)
-    phase_from, lips_from = options.phase_from, options.lips_from
+    parts = {"phase_from": phase_from, "lips_from": lips_from}
+    names = [*given, *(name for name, path in parts.items() if path)]
+    if names and not is_enhancer:
+        raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
     frozen = TOWERS if is_enhancer else ()
     phase = _phase(*(opened[0] if phase_from is None else open_bundle(phase_from)))
     if phase_from and not phase.weights:
         raise ConfigError(f"{phase_from}: expected an enhancer with a phase refiner, found none")
     states = [without_phase(module.state_dict()) for _, module in opened]
     _check_same(folders, states)
-    shape = _shape(spec.model_config, options) | phase.settings
+    shape = spec.model_config | given | phase.settings
     mean = build(spec.model, shape)
     mean.load_state_dict({n: _mean(n, states, frozen) for n in states[0]} | phase.weights)
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
@@ -94,51 +79,15 @@ def mean_bundle(
     return save_bundle(out, replace(spec, card=card, model_config=shape), mean)
 
 
-def _check_options(options: MeanOptions, name: str, net: nn.Module) -> None:
-    """Every option is one of such a network.
-
-    Raises:
-        ConfigError: One is not.
-    """
-    given = [field.name for field in fields(options) if getattr(options, field.name) is not None]
-    for own, kind, is_one in (
-        (OF_LIP_SYNC, "a lip-sync", isinstance(net, LipSync)),
-        (set(given) - set(OF_LIP_SYNC), "an enhancer", isinstance(net, AvseNet)),
-    ):
-        strange = [option for option in given if option in own]
-        if strange and not is_one:
-            raise ConfigError(f"{', '.join(strange)}: expected {kind}, found {name}")
-
-
-def _shape(first: dict[str, Any], options: MeanOptions) -> dict[str, Any]:
-    """The first one's shape, but for what the options change.
-
-    Raises:
-        ConfigError: The lips are to come from something else than a `lip-sync`.
-    """
-    settings = {name: getattr(options, name) for name in OF_ENHANCER}
-    shape = first | {name: value for name, value in settings.items() if value is not None}
-    if options.evens_light is not None:
-        shape["visual"] = first["visual"] | {"evens_light": options.evens_light}
-    if options.lips_from is not None:
-        shape["visual"] = asdict(_lips_of(options.lips_from)[1].config.visual)
-    return shape
-
-
-def _lips_of(folder: Path) -> tuple[BundleSpec, LipSync]:
-    spec, lip_sync = open_bundle(folder)
-    if not isinstance(lip_sync, LipSync):
-        raise ConfigError(f"{folder}: expected a lip-sync, found {spec.name}")
-    return spec, lip_sync
-
-
 def _take_lips(mean: AvseNet, folder: Path) -> str:
     """Put the towers of a `lip-sync` into the network; its name and sha256 come back.
 
     Raises:
         ConfigError: It is something else, or of another shape.
     """
-    spec, lip_sync = _lips_of(folder)
+    spec, lip_sync = open_bundle(folder)
+    if not isinstance(lip_sync, LipSync):
+        raise ConfigError(f"{folder}: expected a lip-sync, found {spec.name}")
     try:
         load_lips(mean, lip_sync)
     except RuntimeError as error:

@@ -105,7 +105,7 @@ def fusion_config(name: str, lip_sync: LipSync, config: RecipeConfig) -> FusionC
         settings["n_lip_embedding"] = lip_sync.config.n_embedding
         settings["audio_widths"] = lip_sync.config.audio_widths
     if settings["fusion"] == "audio_only":
-        settings |= {"listens_again": False, "retimes_lips": 0, "trust": (0.0, 0.0)}
+        settings |= {"listens_again": False, "trust": (0.0, 0.0)}
     fusion = replace(config.fusion, model=replace(model, **settings))
     if settings["fusion"] != "audio_only":
         return fusion

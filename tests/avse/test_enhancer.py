@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from avse.bundle import Bundle, ChunkSettings, EnhancementSettings
 from avse.enhancer import Enhancer, EnhancerConfig
 from avse.highband import at_input_rate
+from avse.inference import in_time
 from avse.output import check_writable
 from avse.types import EnhancedClip, EnhanceOptions, Mask
 from models.agreement import Heard
@@ -308,6 +309,14 @@ def test_late_pictures_are_mended_for_the_network_only() -> None:
     assert enhanced.report.sync_offset_ms == 120.0
     assert any("120 ms after" in warning for warning in enhanced.report.warnings)
     assert lag_samples(enhanced.waveform.samples[51 * 640 :], audio.samples[51 * 640 :]) == 0
+
+
+def test_part_of_a_frame_mixes_the_features_of_visible_neighbours() -> None:
+    features = torch.arange(6.0)[:, None] * torch.tensor([1.0, 10.0])
+    shown = torch.tensor([True, True, True, False, True, True])
+    assert in_time(features, shown, 0.0) is features
+    assert in_time(features, shown, 0.25)[:, 0].tolist() == [0.25, 1.25, 2, 3, 4.25, 5]
+    assert in_time(features, shown, -0.5)[:, 1].tolist() == [0, 5, 15, 30, 40, 45]
 
 
 def test_a_lag_of_part_of_a_frame_is_the_same_in_windows_as_at_once() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from avse.training.lips import (
 )
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
-from avse.training.means import MeanOptions, mean_bundle
+from avse.training.means import mean_bundle
 from avse.training.mix_config import MixConfig
 from avse.training.mixtures import MixtureMaker
 from avse.training.optimise import OptimiserName
@@ -184,7 +184,7 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
     again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
-    spec = mean_bundle([new, old], tmp_path / "mean", MeanOptions(0.8, mirrors_lips=True))
+    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8, mirrors_lips=True)
     assert len(spec.card["mean_of"]) == 2
     net = open_bundle(tmp_path / "mean")[1]
     assert isinstance(net, AvseNet)
@@ -218,13 +218,12 @@ def test_the_mean_of_lips_and_sound_networks_is_of_all_their_weights(tmp_path: P
         save_bundle(
             folder, BundleSpec("lip-sync", "lip_sync", "lip_sync", asdict(net.config), {}, {}), net
         )
-    mean_bundle(folders, tmp_path / "mean", MeanOptions(evens_light=True))
+    mean_bundle(folders, tmp_path / "mean")
     found = open_bundle(tmp_path / "mean")[1]
     assert isinstance(found, LipSync)
-    assert found.visual.config.evens_light
     assert {value.item() for p in found.parameters() for value in p.unique()} == {0.375}
     with pytest.raises(ConfigError, match="mask_power: expected an enhancer, found lip-sync"):
-        mean_bundle(folders, tmp_path / "none", MeanOptions(mask_power=0.8))
+        mean_bundle(folders, tmp_path / "none", mask_power=0.8)
     assert not (tmp_path / "none").exists()
 
 
@@ -320,7 +319,7 @@ def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path)
     plain = saved_net(tmp_path / "plain", 0.25)
     refined = saved_net(tmp_path / "refined", 0.5, **shape)
     first = mean_bundle([refined, plain], tmp_path / "first")
-    named = mean_bundle([plain, refined], tmp_path / "named", MeanOptions(phase_from=refined))
+    named = mean_bundle([plain, refined], tmp_path / "named", phase_from=refined)
     without = mean_bundle([plain, refined], tmp_path / "without")
     for name, spec in (("first", first), ("named", named)):
         net = open_bundle(tmp_path / name)[1]
@@ -333,7 +332,7 @@ def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path)
     assert again.card["phase_from"] == named.card["phase_from"]
     assert "phase_from" not in without.card
     with pytest.raises(ConfigError, match=r"plain: expected an enhancer with a phase refiner"):
-        mean_bundle([refined], tmp_path / "none", MeanOptions(phase_from=plain))
+        mean_bundle([refined], tmp_path / "none", phase_from=plain)
     assert not (tmp_path / "none").exists()
 
 
@@ -345,28 +344,20 @@ def test_a_mean_can_take_the_towers_of_a_lip_sync(data_dir: Path, tmp_path: Path
     with torch.no_grad():
         for weight in lips.visual.parameters():
             weight.add_(0.25)
-    save_bundle(tmp_path / "moved", spec, lips)
-    other = mean_bundle([tmp_path / "moved"], tmp_path / "lip-sync", MeanOptions(evens_light=True))
-    lips = cast("LipSync", open_bundle(tmp_path / "lip-sync")[1])
+    other = save_bundle(tmp_path / "lip-sync", spec, lips)
     run = bundles / "avse-mmtm"
-    mean = mean_bundle([run], tmp_path / "mean", MeanOptions(lips_from=tmp_path / "lip-sync"))
+    mean = mean_bundle([run], tmp_path / "mean", lips_from=tmp_path / "lip-sync")
     before, after = (open_bundle(folder)[1] for folder in (run, tmp_path / "mean"))
     assert isinstance(before, AvseNet)
     assert isinstance(after, AvseNet)
     assert has_lips(after, lips)
     assert not has_lips(before, lips)
-    assert after.config.visual.evens_light
-    assert not before.config.visual.evens_light
     assert torch.equal(before.into.weight, after.into.weight)
     assert mean.card["lips_from"] == f"lip-sync@{other.sha256[:12]}"
     with pytest.raises(ConfigError, match="expected a lip-sync, found avse-mmtm"):
-        mean_bundle([run], tmp_path / "none", MeanOptions(lips_from=run))
-    with pytest.raises(ConfigError, match="evens_light: expected a lip-sync"):
-        mean_bundle([run], tmp_path / "none", MeanOptions(evens_light=True))
+        mean_bundle([run], tmp_path / "none", lips_from=run)
     with pytest.raises(ConfigError, match="lips_from: expected an enhancer"):
-        mean_bundle(
-            [tmp_path / "lip-sync"], tmp_path / "none", MeanOptions(lips_from=tmp_path / "lip-sync")
-        )
+        mean_bundle([tmp_path / "lip-sync"], tmp_path / "none", lips_from=tmp_path / "lip-sync")
     assert not (tmp_path / "none").exists()
 
 

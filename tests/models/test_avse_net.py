@@ -148,22 +148,6 @@ def test_a_mouth_and_its_mirror_image_are_alike_if_asked_for() -> None:
     assert tiny("audio_only", mirrors_lips=True).encode_visual(crops) == []
 
 
-def test_light_and_contrast_of_a_picture_make_no_difference_if_asked_for() -> None:
-    net = tiny("mmtm", visual=replace(TINY, evens_light=True)).eval()
-    bright = batch()[2].float()
-    changes = torch.linspace(0.3, 1, bright.shape[1])[None, :, None, None]  # picture by picture
-    noise_free = torch.full_like(bright, 70.0)
-    with torch.no_grad():
-        one, two = net.encode_visual(bright), net.encode_visual(bright * changes + 20)
-        plain = tiny("mmtm").eval().encode_visual(bright * changes + 20)
-        flat, faint = net.encode_visual(noise_free), net.encode_visual(noise_free + bright / 1e3)
-    for depth, other, unlike in zip(one, two, plain, strict=True):
-        torch.testing.assert_close(depth, other, atol=1e-4, rtol=1e-4)
-        assert not torch.allclose(depth, unlike, atol=1e-2)
-    assert all(torch.isfinite(depth).all() for depth in flat)  # a picture of one grey
-    torch.testing.assert_close(flat[0], faint[0], atol=0.05, rtol=0.05)  # no contrast is made up
-
-
 @pytest.mark.parametrize("more", [{}, AGAIN])
 def test_what_is_heard_is_the_mask_to_a_power(more: dict[str, Any]) -> None:
     net = tiny("mmtm", **more).eval()
