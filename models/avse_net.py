@@ -15,12 +15,11 @@ from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
 from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
-from models.mask_sparing import spared
+from models.mask_sparing import softened, spared
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
 from models.phase_refiner import PhaseRefiner
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower
-
 
 class AvseNet(nn.Module):
     """Predicts the ideal ratio mask `M` of the speaker whose mouth is shown.
@@ -171,9 +170,7 @@ class AvseNet(nn.Module):
             ValueError: T is not four times V.
         """
         heard, features = self.unturned(log_mel, spectrum.abs(), visual, is_visible)
-        if not self.config.phase_dilations:
-            return heard
-        return replace(heard, mask=self.phase(heard.mask, spectrum, features))
+        return replace(heard, mask=self._turned(heard.mask, spectrum, features))
 
     def unturned(
         self, log_mel: Tensor, magnitude: Tensor, visual: list[Tensor], is_visible: Tensor
@@ -191,9 +188,9 @@ class AvseNet(nn.Module):
         if not self.config.listens_again:
             return Heard.surely(self._softened(found.mask, magnitude)), found.features
         found = self._once(*sound, lips, is_visible, found.mask)
-        softened = self._softened(found.mask, magnitude)
+        opened = self._softened(found.mask, magnitude)
         if not any(self.config.trust) or not is_visible.any():
-            return Heard.surely(softened), found.features
+            return Heard.surely(opened), found.features
         assert lips.embedding is not None
         _, evidence = self.agreement(found.mask, magnitude, lips.embedding, is_visible)
         kept = found.mask * magnitude
@@ -202,25 +199,31 @@ class AvseNet(nn.Module):
         if some.any():
             hidden = torch.zeros_like(is_visible[some])
             blind = self.mask(log_mel[some], magnitude[some], [x[some] for x in visual], hidden)
-            softened = softened.clone()
-            softened[some] = torch.lerp(softened[some], blind, share[some, None, None])
-        return Heard(softened, share), found.features
+            opened = opened.clone()
+            opened[some] = torch.lerp(opened[some], blind, share[some, None, None])
+        return Heard(opened, share), found.features
+
+    def _turned(self, mask: Tensor, spectrum: Tensor, features: Tensor) -> Tensor:
+        if not self.config.phase_dilations:
+            return mask
+        turned: Tensor = self.phase(mask, spectrum, features)
+        return turned
 
     def _softened(self, mask: Tensor, magnitude: Tensor) -> Tensor:
-        softened = mask.float() ** self.config.mask_power
+        opened = softened(mask.float(), self.config.mask_power)
         if not any(self.config.spares_db):
-            return softened
-        return spared(softened, magnitude, self.config.spares_db)
+            return opened
+        return spared(opened, magnitude, self.config.spares_db)
 
-    def mask_and_penalty(
+    def listen(
         self,
         log_mel: Tensor,
         magnitude: Tensor,
         visual: list[Tensor],
         is_visible: Tensor,
         guess: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The mask of one time, and the excitation penalty (zero without MMTM) for the loss.
+    ) -> Found:
+        """What one listening finds, for training.
 
         Args:
             log_mel: As in `mask`.
@@ -233,8 +236,16 @@ class AvseNet(nn.Module):
             ValueError: T is not four times V.
         """
         lips = self._lips(visual, is_visible)
-        found = self._once(log_mel, magnitude, lips, is_visible, guess)
-        return found.mask, found.penalty
+        return self._once(log_mel, magnitude, lips, is_visible, guess)
+
+    def heard(self, found: Found, spectrum: Tensor) -> Tensor:
+        """What one listening found as it is heard: the mask that `hear` gives without its doubt.
+
+        Args:
+            found: From `listen`.
+            spectrum: `[B, T, F]` complex, of the mixture.
+        """
+        return self._turned(self._softened(found.mask, spectrum.abs()), spectrum, found.features)
 
     def _once(
         self,

@@ -1,4 +1,4 @@
-"""A voice that is next to alone is left as it is."""
+"""What a mask takes away less of: a little everywhere, all where a voice is next to alone."""
 
 import torch
 from torch import Tensor
@@ -6,6 +6,13 @@ from torch import Tensor
 from models.agreement import between
 
 LEAST_POWER = 1e-12
+LEAST = 1e-9
+"""Below every mask that is heard; a power below one is infinitely steep at 0."""
+
+
+def softened(mask: Tensor, power: float) -> Tensor:
+    """The mask `[B, T, F]` in 0..1 to a power; below one it takes less away."""
+    return mask.clamp_min(LEAST) ** power
 
 
 def spared(mask: Tensor, magnitude: Tensor, levels_db: tuple[float, float]) -> Tensor:

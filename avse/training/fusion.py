@@ -54,6 +54,7 @@ class FusionConfig:
         snr_weight: Weight of `negative_snr`, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
         intelligibility_weight: Weight of `lost_intelligibility`.
+        phase_weight: Weight of `compressed_l1` on the bins that a phase refiner has refined.
         first_time_share: Steps in which a network that listens again learns the first time; in the
             others it is told what the averaged network finds.
         swapped_share: Windows in which it is told the opposite: only how both halves agree with the
@@ -83,6 +84,7 @@ class FusionConfig:
     snr_weight: float = 0.006
     perceptual_weight: float = 0.0
     intelligibility_weight: float = 0.0
+    phase_weight: float = 0.5
     first_time_share: float = 0.25
     swapped_share: float = 0.2
     voices_grow_steps: int = 500
@@ -110,7 +112,8 @@ class FusionTrainer(Learner[AvseNet]):
         self.compute = compute
         net, ema = (AvseNet(config.model).to(compute.device) for _ in range(2))
         if compute.is_bf16:
-            for part in (net.encoder, net.decoder, net.refine):
+            parts = [net.encoder, net.decoder, net.refine]
+            for part in parts + ([net.phase] if config.model.phase_dilations else []):
                 channels_last(part)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
@@ -178,7 +181,7 @@ class FusionTrainer(Learner[AvseNet]):
         with torch.no_grad(), self.compute.autocast():
             magnitude = stft(batch.noisy).abs()
             sees = (visual_of(self.ema, batch), batch.is_visible)
-            guess = self.ema.mask_and_penalty(log_mel(magnitude), magnitude, *sees)[0].float()
+            guess = self.ema.listen(log_mel(magnitude), magnitude, *sees).mask.float()
         is_swapped = torch.from_numpy(rng.random(len(guess)) < config.swapped_share)
         return torch.where(is_swapped.to(guess.device)[:, None, None], 1 - guess, guess)
 
@@ -207,13 +210,15 @@ class FusionTrainer(Learner[AvseNet]):
 
         Args:
             state: The earlier weights; parts that they lack begin anew and change nothing at first.
-                A phase refiner is left out: it learns afterwards, on what becomes of the mask.
+                A phase refiner is left out where the network has none: it learns afterwards, on what
+            becomes of the mask.
             joins_anew: Take the towers alone; what joins lips and sound keeps its fresh weights.
 
         Raises:
             RuntimeError: The weights do not fit.
         """
-        state = without_phase(state)
+        if not self.config.model.phase_dilations:
+            state = without_phase(state)
         if joins_anew:
             own = self.net.state_dict()
             towers = {k: v for k, v in state.items() if k in own and not k.startswith(JOINS)}
@@ -230,7 +235,8 @@ def enhancement_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Compressed L1 on magnitudes, SNR, what the ear minds, STOI, and the excitation penalty.
 
-    With a `guess` `[B, T, F]` the network listens for the second time.
+    With a `guess` `[B, T, F]` the network listens for the second time. Where it has a phase refiner,
+    SNR, ear and STOI judge the voice as it is heard, and the refined bins have an L1 of their own.
     """
     stft_config = StftConfig()
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)
@@ -238,13 +244,17 @@ def enhancement_loss(
     loudness = log_mel(magnitude, stft_config)
     with compute.autocast():
         visual = visual_of(net, batch)
-        mask, penalty = net.mask_and_penalty(loudness, magnitude, visual, batch.is_visible, guess)
-    mask = mask.float()
-    compressed = compressed_l1(mask * magnitude, clean.abs())
-    enhanced = istft(mask * noisy, batch.noisy.shape[1], stft_config)
+        found = net.listen(loudness, magnitude, visual, batch.is_visible, guess)
+        has_phase = bool(config.model.phase_dilations)
+        heard = (net.heard(found, noisy) if has_phase else found.mask.float()) * noisy
+    compressed = compressed_l1(found.mask.float() * magnitude, clean.abs())
+    enhanced = istft(heard, batch.noisy.shape[1], stft_config)
     waveform = negative_snr(enhanced, batch.clean).mean()
     loss = compressed + config.snr_weight * waveform
-    loss = loss + config.model.excitation_weight * penalty
+    loss = loss + config.model.excitation_weight * found.penalty
+    if has_phase:
+        low, wanted = (x[..., : config.model.n_phase_bins].abs() for x in (heard, clean))
+        loss = loss + config.phase_weight * compressed_l1(low, wanted)
     if config.perceptual_weight:
         heard = perceptual_disturbance(enhanced, batch.clean)
         loss = loss + config.perceptual_weight * heard.mean()

@@ -54,7 +54,7 @@ def test_mask_shape_range_and_gradients(fusion: str, squeeze: str) -> None:
     log_mel, magnitude, crops, is_visible = batch()
     is_visible[0, :4] = False
     visual = net.encode_visual(crops)
-    mask, penalty = net.mask_and_penalty(log_mel, magnitude, visual, is_visible)
+    mask, _, penalty = net.listen(log_mel, magnitude, visual, is_visible)
     assert mask.shape == magnitude.shape
     assert mask.min() >= 0
     assert mask.max() <= 1
@@ -92,8 +92,8 @@ def test_the_second_time_uses_what_the_first_found() -> None:
     log_mel, magnitude, crops, is_visible = batch()
     is_visible[0, :4] = False
     visual = net.encode_visual(crops)
-    first, _ = net.mask_and_penalty(log_mel, magnitude, visual, is_visible)
-    mask, penalty = net.mask_and_penalty(log_mel, magnitude, visual, is_visible, first)
+    first = net.listen(log_mel, magnitude, visual, is_visible).mask
+    mask, _, penalty = net.listen(log_mel, magnitude, visual, is_visible, first)
     assert (mask != first).float().mean() > 0.9
     ((mask * torch.randn(mask.shape)).sum() + penalty).backward()
     unused = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
