@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +42,7 @@ class Enhanced:
         face: Track that was listened to.
     """
 
-    content: bytes
+    content: bytes = field(repr=False)
     mode: str
     reason: str | None
     face: str | None

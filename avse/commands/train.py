@@ -132,7 +132,7 @@ def mean_of_runs(
     phase_from: Annotated[
         Path | None,
         typer.Option(
-            metavar="BUNDLE", help="Take the phase refiner of this run, on a mean near it."
+            metavar="BUNDLE", help="Take the phase refiner of this run, not the mean of theirs."
         ),
     ] = None,
     lips_from: Annotated[

@@ -41,8 +41,9 @@ def mean_bundle(
         out: Folder of the new bundle.
         mask_power: As in `AvseConfig`; None keeps the first one's.
         mirrors_lips: The same.
-        phase_from: An enhancer whose phase refiner the mean gets; None keeps the first one's. What
-            it learned on should lie near the mean, for it knows the features behind the mask.
+        phase_from: An enhancer whose phase refiner the mean gets. None gives it the mean of theirs
+            where all have one of the same shape, and keeps the first one's where not. What it
+            learned on should lie near the mean, for it knows the features behind the mask.
         lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
             What they learned should lie near it, for the fusion knows their features.
 
@@ -62,7 +63,7 @@ def mean_bundle(
     if names and not is_enhancer:
         raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
     frozen = TOWERS if is_enhancer else ()
-    phase = _phase(*(opened[0] if phase_from is None else open_bundle(phase_from)))
+    phase = _mean_phase(opened) if phase_from is None else _phase(*open_bundle(phase_from))
     if phase_from and not phase.weights:
         raise ConfigError(f"{phase_from}: expected an enhancer with a phase refiner, found none")
     states = [without_phase(module.state_dict()) for _, module in opened]
@@ -110,6 +111,16 @@ def _phase(spec: BundleSpec, net: nn.Module) -> _Phase:
     own = {"phase_from": f"{spec.name}@{spec.sha256[:12]}"}
     card = own | {k: spec.card[k] for k in ("phase_from", "phase") if k in spec.card}
     return _Phase(weights, settings, card if weights else {})
+
+
+def _mean_phase(opened: Sequence[tuple[BundleSpec, nn.Module]]) -> _Phase:
+    """The mean of all phase refiners, with the card of the first; that one alone if they differ."""
+    phases = [_phase(spec, net) for spec, net in opened]
+    first = phases[0]
+    if any(phase.settings != first.settings for phase in phases):
+        return first
+    states = [phase.weights for phase in phases]
+    return replace(first, weights={name: _mean(name, states, ()) for name in first.weights})
 
 
 def _check_same(folders: Sequence[Path], states: Sequence[dict[str, Tensor]]) -> None:

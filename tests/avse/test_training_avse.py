@@ -314,7 +314,31 @@ def test_a_fusion_goes_on_without_the_phase_of_what_it_began_with(data_dir: Path
     assert not net.config.phase_dilations
 
 
-def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path) -> None:
+def test_a_fusion_whose_network_has_a_phase_teaches_it_too(data_dir: Path) -> None:
+    folders = Folders(data_dir, data_dir, data_dir / "bundles")
+    train_avse(folders, config=CONFIG, stages=("lips", "enhancer", "phase"))
+    before = open_bundle(folders.bundles / "avse-mmtm")[1].state_dict()
+    fresh = data_dir / "fresh"
+    fresh.mkdir()
+    (fresh / "crops").symlink_to(data_dir / "crops")
+    phase = CONFIG.phase
+    model = replace(
+        CONFIG.fusion.model,
+        phase_dilations=phase.dilations,
+        n_phase_bins=phase.n_bins,
+        n_phase_channels=phase.n_channels,
+    )
+    fusion = replace(CONFIG.fusion, model=model, keeps_statistics=True)
+    config = replace(CONFIG, fusion=fusion, start_from=str(folders.bundles))
+    train_avse(Folders(data_dir, fresh, fresh / "bundles"), config=config, stages=("enhancer",))
+    after = open_bundle(fresh / "bundles" / "avse-mmtm")[1].state_dict()
+    assert before.keys() == after.keys()
+    learned = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert {"phase", "refine", "encoder"} <= learned
+    assert "visual" not in learned
+
+
+def test_a_mean_takes_the_phase_of_all_or_of_its_first_or_of_the_one_named(tmp_path: Path) -> None:
     shape = {"phase_dilations": (1, 2), "n_phase_bins": 8, "n_phase_channels": 4}
     plain = saved_net(tmp_path / "plain", 0.25)
     refined = saved_net(tmp_path / "refined", 0.5, **shape)
@@ -328,6 +352,11 @@ def test_a_mean_takes_the_phase_of_its_first_or_of_the_one_named(tmp_path: Path)
         assert net.phase.out_of.weight.unique().tolist() == [0.5]
         assert net.into.weight.unique().tolist() == [0.375]
         assert spec.card["phase_from"].startswith("avse-mmtm@")
+    other = saved_net(tmp_path / "other", 0.25, **shape)
+    mean_bundle([refined, other], tmp_path / "both")
+    both = open_bundle(tmp_path / "both")[1]
+    assert isinstance(both, AvseNet)
+    assert both.phase.out_of.weight.unique().tolist() == [0.375]
     again = mean_bundle([tmp_path / "named"], tmp_path / "again")
     assert again.card["phase_from"] == named.card["phase_from"]
     assert "phase_from" not in without.card
