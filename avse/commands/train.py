@@ -139,11 +139,17 @@ def mean_of_runs(
         Path | None,
         typer.Option(metavar="BUNDLE", help="Take the towers of the lips of this lip-sync."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="Mean of this part alone (repeat); all else of the first."),
+    ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
     from avse.training.means import mean_bundle
 
-    spec = mean_bundle(bundles, out_dir, mask_power, mirrors_lips, phase_from, lips_from)
+    spec = mean_bundle(
+        bundles, out_dir, mask_power, mirrors_lips, phase_from, lips_from, only or ()
+    )
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

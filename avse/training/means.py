@@ -31,6 +31,7 @@ def mean_bundle(
     mirrors_lips: bool | None = None,
     phase_from: Path | None = None,
     lips_from: Path | None = None,
+    only: Sequence[str] = (),
 ) -> BundleSpec:
     """Write the equal mean of the weights of several enhancers, or several `lip-sync`, as a bundle.
 
@@ -46,24 +47,28 @@ def mean_bundle(
             learned on should lie near the mean, for it knows the features behind the mask.
         lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
             What they learned should lie near it, for the fusion knows their features.
+        only: Parts of an enhancer by name, such as `decoder`, of which the mean is taken: all else
+            is the first one's. Empty takes it of every part.
 
     Raises:
         ModelError: A bundle cannot be opened.
         ConfigError: A network has what the first has not, or lacks what cannot be added, settings
-            of an enhancer were given for another network, there is no phase refiner to take, or
-            what the lips are to come from is no `lip-sync` of this shape.
+            of an enhancer were given for another network, there is no phase refiner to take, a part
+            is not there, or what the lips are to come from is no `lip-sync` of this shape.
     """
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
     settings = {"mask_power": mask_power, "mirrors_lips": mirrors_lips}
     given: dict[str, Any] = {k: value for k, value in settings.items() if value is not None}
     is_enhancer = isinstance(net, AvseNet)
-    parts = {"phase_from": phase_from, "lips_from": lips_from}
-    names = [*given, *(name for name, path in parts.items() if path)]
+    parts = {"phase_from": phase_from, "lips_from": lips_from, "only": only}
+    names = [*given, *(name for name, value in parts.items() if value)]
     if names and not is_enhancer:
         raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
-    frozen = TOWERS if is_enhancer else ()
-    phase = _mean_phase(opened) if phase_from is None else _phase(*open_bundle(phase_from))
+    frozen = (*(TOWERS if is_enhancer else ()), *_left_out(net, only))
+    of_all = phase_from is None and (not only or PHASE in _prefixes(only))
+    source = opened[0] if phase_from is None else open_bundle(phase_from)
+    phase = _mean_phase(opened) if of_all else _phase(*source)
     if phase_from and not phase.weights:
         raise ConfigError(f"{phase_from}: expected an enhancer with a phase refiner, found none")
     states = [without_phase(module.state_dict()) for _, module in opened]
@@ -73,11 +78,28 @@ def mean_bundle(
     mean.load_state_dict({n: _mean(n, states, frozen) for n in states[0]} | phase.weights)
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
     card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
-    card |= phase.card
+    card |= phase.card | ({"mean_parts": list(only)} if only else {})
     if lips_from is not None:
         assert isinstance(mean, AvseNet)
         card["lips_from"] = _take_lips(mean, lips_from)
     return save_bundle(out, replace(spec, card=card, model_config=shape), mean)
+
+
+def _prefixes(parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{part}." for part in parts)
+
+
+def _left_out(net: nn.Module, only: Sequence[str]) -> tuple[str, ...]:
+    """What the weights begin with that are to stay the first one's.
+
+    Raises:
+        ConfigError: A part is not there.
+    """
+    parts = [name for name, _ in net.named_children()]
+    for part in only:
+        if part not in parts:
+            raise ConfigError(f"{part}: expected a part of the enhancer, {', '.join(parts)}")
+    return _prefixes([part for part in parts if only and part not in only])
 
 
 def _take_lips(mean: AvseNet, folder: Path) -> str:
