@@ -21,6 +21,7 @@ from models.phase_refiner import PhaseRefiner
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
 from models.visual_tower import VisualTower
 
+
 class AvseNet(nn.Module):
     """Predicts the ideal ratio mask `M` of the speaker whose mouth is shown.
 

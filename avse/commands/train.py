@@ -141,15 +141,15 @@ def mean_of_runs(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", help="Mean of this part alone (repeat); all else of the first."),
+        typer.Option(metavar="PART", help="Mean of this part alone (repeatable)."),
     ] = None,
 ) -> None:
     """Write the mean of the weights of several runs of an enhancer or of `lip-sync` (or of one)."""
-    from avse.training.means import mean_bundle
+    from avse.training.means import MeanOptions, mean_bundle
 
-    spec = mean_bundle(
-        bundles, out_dir, mask_power, mirrors_lips, phase_from, lips_from, only or ()
-    )
+    parts = tuple(only or ())
+    options = MeanOptions(mask_power, mirrors_lips, phase_from, lips_from, parts)
+    spec = mean_bundle(bundles, out_dir, options)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 
 

@@ -210,8 +210,7 @@ class FusionTrainer(Learner[AvseNet]):
 
         Args:
             state: The earlier weights; parts that they lack begin anew and change nothing at first.
-                A phase refiner is left out where the network has none: it learns afterwards, on what
-            becomes of the mask.
+                A phase refiner is left out where this network has none: it learns afterwards.
             joins_anew: Take the towers alone; what joins lips and sound keeps its fresh weights.
 
         Raises:
@@ -235,8 +234,8 @@ def enhancement_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Compressed L1 on magnitudes, SNR, what the ear minds, STOI, and the excitation penalty.
 
-    With a `guess` `[B, T, F]` the network listens for the second time. Where it has a phase refiner,
-    SNR, ear and STOI judge the voice as it is heard, and the refined bins have an L1 of their own.
+    With a `guess` `[B, T, F]` the network listens for the second time. With a phase refiner SNR,
+    ear and STOI judge the voice as it is heard, and the refined bins have an L1 of their own.
     """
     stft_config = StftConfig()
     noisy, clean = stft(batch.noisy, stft_config), stft(batch.clean, stft_config)

@@ -1,7 +1,7 @@
 """The mean of the weights of several runs: it keeps most of what each has learned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,47 @@ from models.weights import BundleSpec, save_bundle
 
 TOWERS = ("visual.", "lip_head.", "agreement.")
 """Frozen parts of an enhancer: those of one run, as its fusion learned on them."""
+SETTINGS = ("mask_power", "mirrors_lips")
 PHASE_SETTINGS = ("phase_dilations", "n_phase_bins", "n_phase_channels")
 CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 """Added parts that begin at zero, beside the last scale of each added block."""
 LAST_SCALE = (".norm2.weight", ".norm2.bias")
 
 
+@dataclass(frozen=True, slots=True)
+class MeanOptions:
+    """What a mean of enhancers has that is not simply the mean; nothing of it suits a `lip-sync`.
+
+    Attributes:
+        mask_power: As in `AvseConfig`; None keeps the first one's.
+        mirrors_lips: The same.
+        phase_from: An enhancer whose phase refiner the mean gets. None gives it the mean of theirs
+            where all have one of the same shape, and keeps the first one's where not. What it
+            learned on should lie near the mean, for it knows the features behind the mask.
+        lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
+            What they learned should lie near it, for the fusion knows their features.
+        only: Parts by name, such as `decoder`, of which the mean is taken: all else is the first
+            one's. Empty takes it of every part.
+    """
+
+    mask_power: float | None = None
+    mirrors_lips: bool | None = None
+    phase_from: Path | None = None
+    lips_from: Path | None = None
+    only: Sequence[str] = ()
+
+    @property
+    def given(self) -> list[str]:
+        """Names of what was asked for."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return [name for name, value in values.items() if value is not None and value != ()]
+
+
+AS_IT_COMES = MeanOptions()
+
+
 def mean_bundle(
-    folders: Sequence[Path],
-    out: Path,
-    mask_power: float | None = None,
-    mirrors_lips: bool | None = None,
-    phase_from: Path | None = None,
-    lips_from: Path | None = None,
-    only: Sequence[str] = (),
+    folders: Sequence[Path], out: Path, options: MeanOptions = AS_IT_COMES
 ) -> BundleSpec:
     """Write the equal mean of the weights of several enhancers, or several `lip-sync`, as a bundle.
 
@@ -40,48 +67,34 @@ def mean_bundle(
             lips. What an older network lacks of that shape counts there as it begins, without
             effect.
         out: Folder of the new bundle.
-        mask_power: As in `AvseConfig`; None keeps the first one's.
-        mirrors_lips: The same.
-        phase_from: An enhancer whose phase refiner the mean gets. None gives it the mean of theirs
-            where all have one of the same shape, and keeps the first one's where not. What it
-            learned on should lie near the mean, for it knows the features behind the mask.
-        lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
-            What they learned should lie near it, for the fusion knows their features.
-        only: Parts of an enhancer by name, such as `decoder`, of which the mean is taken: all else
-            is the first one's. Empty takes it of every part.
+        options: What is not simply the mean.
 
     Raises:
         ModelError: A bundle cannot be opened.
-        ConfigError: A network has what the first has not, or lacks what cannot be added, settings
+        ConfigError: A network has what the first has not, or lacks what cannot be added, options
             of an enhancer were given for another network, there is no phase refiner to take, a part
             is not there, or what the lips are to come from is no `lip-sync` of this shape.
     """
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
-    settings = {"mask_power": mask_power, "mirrors_lips": mirrors_lips}
-    given: dict[str, Any] = {k: value for k, value in settings.items() if value is not None}
     is_enhancer = isinstance(net, AvseNet)
-    parts = {"phase_from": phase_from, "lips_from": lips_from, "only": only}
-    names = [*given, *(name for name, value in parts.items() if value)]
-    if names and not is_enhancer:
-        raise ConfigError(f"{', '.join(names)}: expected an enhancer, found {spec.name}")
-    frozen = (*(TOWERS if is_enhancer else ()), *_left_out(net, only))
-    of_all = phase_from is None and (not only or PHASE in _prefixes(only))
-    source = opened[0] if phase_from is None else open_bundle(phase_from)
-    phase = _mean_phase(opened) if of_all else _phase(*source)
-    if phase_from and not phase.weights:
-        raise ConfigError(f"{phase_from}: expected an enhancer with a phase refiner, found none")
+    if options.given and not is_enhancer:
+        names = ", ".join(options.given)
+        raise ConfigError(f"{names}: expected an enhancer, found {spec.name}")
+    frozen = (*(TOWERS if is_enhancer else ()), *_left_out(net, options.only))
+    phase = _phase_for(opened, options)
     states = [without_phase(module.state_dict()) for _, module in opened]
     _check_same(folders, states)
-    shape = spec.model_config | given | phase.settings
+    settings = {name: getattr(options, name) for name in SETTINGS if name in options.given}
+    shape = spec.model_config | settings | phase.settings
     mean = build(spec.model, shape)
     mean.load_state_dict({n: _mean(n, states, frozen) for n in states[0]} | phase.weights)
     card = spec.card | {"command": "avse train mean", "commit": code_version(), "scores": {}}
     card["mean_of"] = [f"{s.name}@{s.sha256[:12]}" for s, _ in opened]
-    card |= phase.card | ({"mean_parts": list(only)} if only else {})
-    if lips_from is not None:
+    card |= phase.card | ({"mean_parts": list(options.only)} if options.only else {})
+    if options.lips_from is not None:
         assert isinstance(mean, AvseNet)
-        card["lips_from"] = _take_lips(mean, lips_from)
+        card["lips_from"] = _take_lips(mean, options.lips_from)
     return save_bundle(out, replace(spec, card=card, model_config=shape), mean)
 
 
@@ -133,6 +146,23 @@ def _phase(spec: BundleSpec, net: nn.Module) -> _Phase:
     own = {"phase_from": f"{spec.name}@{spec.sha256[:12]}"}
     card = own | {k: spec.card[k] for k in ("phase_from", "phase") if k in spec.card}
     return _Phase(weights, settings, card if weights else {})
+
+
+def _phase_for(opened: Sequence[tuple[BundleSpec, nn.Module]], options: MeanOptions) -> _Phase:
+    """What the mean's phase refiner brings along.
+
+    Raises:
+        ModelError: The bundle to take it from cannot be opened.
+        ConfigError: That one has none.
+    """
+    folder = options.phase_from
+    if folder is None:
+        is_mean = not options.only or PHASE in _prefixes(options.only)
+        return _mean_phase(opened) if is_mean else _phase(*opened[0])
+    phase = _phase(*open_bundle(folder))
+    if not phase.weights:
+        raise ConfigError(f"{folder}: expected an enhancer with a phase refiner, found none")
+    return phase
 
 
 def _mean_phase(opened: Sequence[tuple[BundleSpec, nn.Module]]) -> _Phase:

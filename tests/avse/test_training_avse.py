@@ -29,7 +29,7 @@ from avse.training.lips import (
 )
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.manifest import ClipEntry, ManifestError, read_clips, read_sounds
-from avse.training.means import mean_bundle
+from avse.training.means import MeanOptions, mean_bundle
 from avse.training.mix_config import MixConfig
 from avse.training.mixtures import MixtureMaker
 from avse.training.optimise import OptimiserName
@@ -184,7 +184,8 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
     again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
-    spec = mean_bundle([new, old], tmp_path / "mean", mask_power=0.8, mirrors_lips=True)
+    options = MeanOptions(mask_power=0.8, mirrors_lips=True)
+    spec = mean_bundle([new, old], tmp_path / "mean", options)
     assert len(spec.card["mean_of"]) == 2
     net = open_bundle(tmp_path / "mean")[1]
     assert isinstance(net, AvseNet)
@@ -223,7 +224,7 @@ def test_the_mean_of_lips_and_sound_networks_is_of_all_their_weights(tmp_path: P
     assert isinstance(found, LipSync)
     assert {value.item() for p in found.parameters() for value in p.unique()} == {0.375}
     with pytest.raises(ConfigError, match="mask_power: expected an enhancer, found lip-sync"):
-        mean_bundle(folders, tmp_path / "none", mask_power=0.8)
+        mean_bundle(folders, tmp_path / "none", MeanOptions(mask_power=0.8))
     assert not (tmp_path / "none").exists()
 
 
@@ -343,7 +344,7 @@ def test_a_mean_takes_the_phase_of_all_or_of_its_first_or_of_the_one_named(tmp_p
     plain = saved_net(tmp_path / "plain", 0.25)
     refined = saved_net(tmp_path / "refined", 0.5, **shape)
     first = mean_bundle([refined, plain], tmp_path / "first")
-    named = mean_bundle([plain, refined], tmp_path / "named", phase_from=refined)
+    named = mean_bundle([plain, refined], tmp_path / "named", MeanOptions(phase_from=refined))
     without = mean_bundle([plain, refined], tmp_path / "without")
     for name, spec in (("first", first), ("named", named)):
         net = open_bundle(tmp_path / name)[1]
@@ -361,7 +362,24 @@ def test_a_mean_takes_the_phase_of_all_or_of_its_first_or_of_the_one_named(tmp_p
     assert again.card["phase_from"] == named.card["phase_from"]
     assert "phase_from" not in without.card
     with pytest.raises(ConfigError, match=r"plain: expected an enhancer with a phase refiner"):
-        mean_bundle([refined], tmp_path / "none", phase_from=plain)
+        mean_bundle([refined], tmp_path / "none", MeanOptions(phase_from=plain))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_mean_can_be_of_some_parts_alone(tmp_path: Path) -> None:
+    shape = {"phase_dilations": (1, 2), "n_phase_bins": 8, "n_phase_channels": 4}
+    first = saved_net(tmp_path / "first", 0.5, **shape)
+    other = saved_net(tmp_path / "other", 0.25, **shape)
+    for only, phase in ((("decoder", "phase"), 0.375), (("decoder",), 0.5)):
+        mean = mean_bundle([first, other], tmp_path / "mean", MeanOptions(only=only))
+        net = open_bundle(tmp_path / "mean")[1]
+        assert isinstance(net, AvseNet)
+        assert mean.card["mean_parts"] == list(only)
+        assert net.phase.out_of.weight.unique().tolist() == [phase]
+        assert net.decoder.mixers[0][0].weight.unique().tolist() == [0.375]  # type: ignore[index]
+        assert net.encoder.layers[0][0].weight.unique().tolist() == [0.5]  # type: ignore[index]
+    with pytest.raises(ConfigError, match="ears: expected a part of the enhancer, encoder, "):
+        mean_bundle([first, other], tmp_path / "none", MeanOptions(only=("ears",)))
     assert not (tmp_path / "none").exists()
 
 
@@ -375,7 +393,8 @@ def test_a_mean_can_take_the_towers_of_a_lip_sync(data_dir: Path, tmp_path: Path
             weight.add_(0.25)
     other = save_bundle(tmp_path / "lip-sync", spec, lips)
     run = bundles / "avse-mmtm"
-    mean = mean_bundle([run], tmp_path / "mean", lips_from=tmp_path / "lip-sync")
+    options = MeanOptions(lips_from=tmp_path / "lip-sync")
+    mean = mean_bundle([run], tmp_path / "mean", options)
     before, after = (open_bundle(folder)[1] for folder in (run, tmp_path / "mean"))
     assert isinstance(before, AvseNet)
     assert isinstance(after, AvseNet)
@@ -384,9 +403,9 @@ def test_a_mean_can_take_the_towers_of_a_lip_sync(data_dir: Path, tmp_path: Path
     assert torch.equal(before.into.weight, after.into.weight)
     assert mean.card["lips_from"] == f"lip-sync@{other.sha256[:12]}"
     with pytest.raises(ConfigError, match="expected a lip-sync, found avse-mmtm"):
-        mean_bundle([run], tmp_path / "none", lips_from=run)
+        mean_bundle([run], tmp_path / "none", MeanOptions(lips_from=run))
     with pytest.raises(ConfigError, match="lips_from: expected an enhancer"):
-        mean_bundle([tmp_path / "lip-sync"], tmp_path / "none", lips_from=tmp_path / "lip-sync")
+        mean_bundle([tmp_path / "lip-sync"], tmp_path / "none", options)
     assert not (tmp_path / "none").exists()
 
 
