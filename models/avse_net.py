@@ -240,7 +240,7 @@ class AvseNet(nn.Module):
         return self._once(log_mel, magnitude, lips, is_visible, guess)
 
     def heard(self, found: Found, spectrum: Tensor) -> Tensor:
-        """What one listening found as it is heard: the mask that `hear` gives without its doubt.
+        """What one listening found as it is heard, `[B, T, F]`: as `hear` gives it, without doubt.
 
         Args:
             found: From `listen`.

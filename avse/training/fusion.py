@@ -255,8 +255,8 @@ def enhancement_loss(
         low, wanted = (x[..., : config.model.n_phase_bins].abs() for x in (heard, clean))
         loss = loss + config.phase_weight * compressed_l1(low, wanted)
     if config.perceptual_weight:
-        heard = perceptual_disturbance(enhanced, batch.clean)
-        loss = loss + config.perceptual_weight * heard.mean()
+        disturbance = perceptual_disturbance(enhanced, batch.clean)
+        loss = loss + config.perceptual_weight * disturbance.mean()
     if config.intelligibility_weight:
         lost = lost_intelligibility(enhanced, batch.clean)
         loss = loss + config.intelligibility_weight * lost.mean()

@@ -45,7 +45,7 @@ class MeanOptions:
     mirrors_lips: bool | None = None
     phase_from: Path | None = None
     lips_from: Path | None = None
-    only: Sequence[str] = ()
+    only: tuple[str, ...] = ()
 
     @property
     def given(self) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.avse_config import AvseConfig
-from models.mask_sparing import spared
+from models.mask_sparing import softened, spared
 
 LEVELS_DB = (24.0, 32.0)
 
@@ -20,6 +20,14 @@ def test_the_mask_opens_with_the_level_of_what_is_kept(quiet_db: float, share: f
     mask, magnitude = loud_and_quiet(quiet_db)
     found = spared(mask, magnitude, LEVELS_DB)
     torch.testing.assert_close(found, torch.tensor([[[1.0, share]]]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_power_takes_less_away_and_can_be_learned_through_nothing() -> None:
+    mask = torch.tensor([0.0, 0.25, 1.0], requires_grad=True)
+    found = softened(mask, 0.5)
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.5, 1.0]), rtol=0, atol=1e-4)
+    (gradient,) = torch.autograd.grad(found.sum(), mask)
+    assert gradient.isfinite().all()
 
 
 def test_each_window_stands_for_itself() -> None:
