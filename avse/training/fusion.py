@@ -35,6 +35,8 @@ from preprocessing.types import Progress, no_progress
 BLOCKS = ("more_blocks.", "encoder.level_blocks.", "decoder.level_blocks.", "refine.blocks.")
 ADDED = (*BLOCKS, "transfers.3.", "agreement.", "hint.", "evidence.")
 """What can be put into a trained network, in which it changes nothing until it has learned."""
+SPECTRAL = ("encoder", "decoder", "refine", "phase")
+"""Parts whose maps have time and frequency."""
 JOINS = ("transfers.", "concat.", "fusion.")
 PHASE = "phase."
 """What learns alone, on what the rest makes of mixtures: see `avse.training.phase`."""
@@ -112,9 +114,9 @@ class FusionTrainer(Learner[AvseNet]):
         self.compute = compute
         net, ema = (AvseNet(config.model).to(compute.device) for _ in range(2))
         if compute.is_bf16:
-            parts = [net.encoder, net.decoder, net.refine]
-            for part in parts + ([net.phase] if config.model.phase_dilations else []):
-                channels_last(part)
+            for name, part in net.named_children():
+                if name in SPECTRAL:
+                    channels_last(part)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
         optimiser = optimiser_for(

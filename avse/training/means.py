@@ -38,7 +38,7 @@ class MeanOptions:
         lips_from: A `lip-sync` whose towers and heads the mean gets; None keeps the first one's.
             What they learned should lie near it, for the fusion knows their features.
         only: Parts by name, such as `decoder`, of which the mean is taken: all else is the first
-            one's. Empty takes it of every part.
+            one's. Empty takes it of every part but the towers.
     """
 
     mask_power: float | None = None
@@ -82,7 +82,7 @@ def mean_bundle(
         names = ", ".join(options.given)
         raise ConfigError(f"{names}: expected an enhancer, found {spec.name}")
     frozen = (*(TOWERS if is_enhancer else ()), *_left_out(net, options.only))
-    phase = _phase_for(opened, options)
+    phase = _phase_for(opened, options.phase_from, frozen)
     states = [without_phase(module.state_dict()) for _, module in opened]
     _check_same(folders, states)
     settings = {name: getattr(options, name) for name in SETTINGS if name in options.given}
@@ -98,21 +98,17 @@ def mean_bundle(
     return save_bundle(out, replace(spec, card=card, model_config=shape), mean)
 
 
-def _prefixes(parts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{part}." for part in parts)
-
-
 def _left_out(net: nn.Module, only: Sequence[str]) -> tuple[str, ...]:
     """What the weights begin with that are to stay the first one's.
 
     Raises:
-        ConfigError: A part is not there.
+        ConfigError: A part is not there, or is one of the towers, which stay in any case.
     """
-    parts = [name for name, _ in net.named_children()]
+    parts = [name for name, _ in net.named_children() if f"{name}." not in TOWERS]
     for part in only:
         if part not in parts:
             raise ConfigError(f"{part}: expected a part of the enhancer, {', '.join(parts)}")
-    return _prefixes([part for part in parts if only and part not in only])
+    return tuple(f"{part}." for part in parts if only and part not in only)
 
 
 def _take_lips(mean: AvseNet, folder: Path) -> str:
@@ -148,31 +144,25 @@ def _phase(spec: BundleSpec, net: nn.Module) -> _Phase:
     return _Phase(weights, settings, card if weights else {})
 
 
-def _phase_for(opened: Sequence[tuple[BundleSpec, nn.Module]], options: MeanOptions) -> _Phase:
-    """What the mean's phase refiner brings along.
+def _phase_for(
+    opened: Sequence[tuple[BundleSpec, nn.Module]], folder: Path | None, frozen: tuple[str, ...]
+) -> _Phase:
+    """That of the bundle in `folder`, or the mean of all; the first one's if their shapes differ.
 
     Raises:
-        ModelError: The bundle to take it from cannot be opened.
-        ConfigError: That one has none.
+        ModelError: The bundle in `folder` cannot be opened.
+        ConfigError: It has none.
     """
-    folder = options.phase_from
-    if folder is None:
-        is_mean = not options.only or PHASE in _prefixes(options.only)
-        return _mean_phase(opened) if is_mean else _phase(*opened[0])
-    phase = _phase(*open_bundle(folder))
-    if not phase.weights:
-        raise ConfigError(f"{folder}: expected an enhancer with a phase refiner, found none")
-    return phase
-
-
-def _mean_phase(opened: Sequence[tuple[BundleSpec, nn.Module]]) -> _Phase:
-    """The mean of all phase refiners, with the card of the first; that one alone if they differ."""
+    if folder is not None:
+        named = _phase(*open_bundle(folder))
+        if not named.weights:
+            raise ConfigError(f"{folder}: expected an enhancer with a phase refiner, found none")
+        return named
     phases = [_phase(spec, net) for spec, net in opened]
-    first = phases[0]
+    first, states = phases[0], [phase.weights for phase in phases]
     if any(phase.settings != first.settings for phase in phases):
         return first
-    states = [phase.weights for phase in phases]
-    return replace(first, weights={name: _mean(name, states, ()) for name in first.weights})
+    return replace(first, weights={n: _mean(n, states, frozen) for n in first.weights})
 
 
 def _check_same(folders: Sequence[Path], states: Sequence[dict[str, Tensor]]) -> None:

@@ -378,8 +378,9 @@ def test_a_mean_can_be_of_some_parts_alone(tmp_path: Path) -> None:
         assert net.phase.out_of.weight.unique().tolist() == [phase]
         assert net.decoder.mixers[0][0].weight.unique().tolist() == [0.375]  # type: ignore[index]
         assert net.encoder.layers[0][0].weight.unique().tolist() == [0.5]  # type: ignore[index]
-    with pytest.raises(ConfigError, match="ears: expected a part of the enhancer, encoder, "):
-        mean_bundle([first, other], tmp_path / "none", MeanOptions(only=("ears",)))
+    for name in ("ears", "visual"):
+        with pytest.raises(ConfigError, match=f"{name}: expected a part of the enhancer, encoder"):
+            mean_bundle([first, other], tmp_path / "none", MeanOptions(only=(name,)))
     assert not (tmp_path / "none").exists()
 
 
