@@ -18,27 +18,39 @@ N_BINS = 6
 
 
 def gain_over_snr(rows: Sequence[Row]) -> bytes:
-    """Mean gain over the mixture's SNR, one line a system (own lips), one panel a metric.
+    """Mean gain over the mixture's SNR, one line a system, one panel a metric.
+
+    A system is drawn with its own lips, or without any where it was only shown none.
 
     Rows at one SNR are one point; a range is cut into equal bins.
     """
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, len(CHARTED))
-    heard = [row for row in rows if not is_mixture(row) and row.lips in ("", "own")]
-    heard = [row for row in heard if row.facts.snr_db is not None]
-    names = list(dict.fromkeys(row.system for row in heard))
+    lines = _lines(rows)
     for axis, (metric, title) in zip(axes, CHARTED.items(), strict=True):
-        for index, name in enumerate(names):
-            own = [row for row in heard if row.system == name]
+        for index, (name, own) in enumerate(lines.items()):
             x, y, error = _curve(own, f"{metric}_gain")
             colour = COLOURS[index % len(COLOURS)]
             axis.errorbar(x, y, error, marker="o", capsize=3, color=colour, label=name)
         axis.axhline(0, color="black", linewidth=0.8)
         axis.set(title=f"{title}: gain", xlabel="SNR of the mixture (dB)")
         axis.grid(alpha=0.3)
-    if names:
+    if lines:
         axes[0].legend(fontsize=8)
     return png(figure)
+
+
+def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    heard = [row for row in rows if not is_mixture(row) and row.facts.snr_db is not None]
+    lines: dict[str, list[Row]] = {}
+    for row in heard:
+        if row.lips in ("", "own"):
+            lines.setdefault(row.system, []).append(row)
+    seen = set(lines)
+    for row in heard:
+        if row.lips == "none" and row.system not in seen:
+            lines.setdefault(f"{row.system}, no lips", []).append(row)
+    return lines
 
 
 def _curve(rows: list[Row], column: str) -> tuple[list[float], list[float], list[float]]:

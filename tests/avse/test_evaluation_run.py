@@ -3,13 +3,14 @@
 import csv
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avse.evaluation import EvaluateOptions, run_evaluation
+from avse.evaluation.charts import gain_over_snr
 from avse.evaluation.errors import InvalidOptions, SystemFailed
 from avse.evaluation.lips import mouth_track
 from avse.evaluation.metrics import Scores
@@ -125,6 +126,8 @@ def test_the_folder_of_results(corpus_dir: Path, tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") == 2
     assert 'src="http' not in page
     assert found.files["gain-over-snr-test.png"].read_bytes().startswith(b"\x89PNG")
+    blind = [replace(row, lips="none") for row in found.rows]
+    assert gain_over_snr(blind) not in {gain_over_snr(found.rows), gain_over_snr([])}
     assert rich_table(found.summary).row_count == 2
     assert "| test |" in found.files["summary.md"].read_text()
 
