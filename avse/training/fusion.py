@@ -75,6 +75,8 @@ class FusionConfig:
         keeps_statistics: A network that was trained before normalises by the statistics it has, as
             it does when it is used, and not by those of each batch.
         optimiser: `muon` learns more from a step that costs a fifth more, see `Muon`.
+        learns: Parts by name, such as `decoder`, that learn: all else stays as the run began, and
+            steps are cheaper. All parts learn where none is named.
     """
 
     model: AvseConfig = field(default_factory=AvseConfig)
@@ -100,6 +102,7 @@ class FusionConfig:
     averages_snapshots: bool = False
     keeps_statistics: bool = False
     optimiser: OptimiserName = "adamw"
+    learns: tuple[str, ...] = ()
 
 
 class FusionTrainer(Learner[AvseNet]):
@@ -108,7 +111,11 @@ class FusionTrainer(Learner[AvseNet]):
     added = ADDED
 
     def __init__(self, config: FusionConfig, run: RunFolder, compute: Compute = CPU) -> None:
-        """Fresh or resumed state."""
+        """Fresh or resumed state.
+
+        Raises:
+            ValueError: `learns` names what the network has not.
+        """
         torch.manual_seed(config.seed)
         self.config = config
         self.compute = compute
@@ -117,6 +124,7 @@ class FusionTrainer(Learner[AvseNet]):
             for name, part in net.named_children():
                 if name in SPECTRAL:
                     channels_last(part)
+        _freeze_all_but(net, config.learns)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
         optimiser = optimiser_for(
@@ -275,10 +283,20 @@ def visual_of(net: AvseNet, batch: Batch) -> list[Tensor]:
     return list(torch.split(batch.features, list(net.visual.feature_channels), 2))
 
 
+def _freeze_all_but(net: AvseNet, learns: tuple[str, ...]) -> None:
+    parts = dict(net.named_children())
+    if unknown := [name for name in learns if name not in parts]:
+        expected = f"a part of the network ({', '.join(parts)})"
+        raise ValueError(f"learns: expected {expected}, found {', '.join(unknown)}")
+    if learns:
+        for parameter_name, parameter in net.named_parameters():
+            parameter.requires_grad_(parameter_name.split(".")[0] in learns)
+
+
 def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
     tower = [p for module in lip_modules(net) for p in module.parameters()]
     learned = {id(p) for p in tower}
-    rest = [p for p in net.parameters() if id(p) not in learned]
+    rest = [p for p in net.parameters() if p.requires_grad and id(p) not in learned]
     groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     return groups + ([{"params": tower, "share": tower_rate}] if tower and tower_rate else [])
 
