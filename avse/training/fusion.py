@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avse.errors import ConfigError
 from avse.training.batch import Batch
 from avse.training.compute import CPU, Compute
 from avse.training.intelligibility import lost_intelligibility
@@ -114,7 +115,7 @@ class FusionTrainer(Learner[AvseNet]):
         """Fresh or resumed state.
 
         Raises:
-            ValueError: `learns` names what the network has not.
+            ConfigError: `learns` names what the network has not.
         """
         torch.manual_seed(config.seed)
         self.config = config
@@ -176,11 +177,13 @@ class FusionTrainer(Learner[AvseNet]):
 
     def _settled(self) -> list[nn.Module]:
         """Whose statistics stay: the towers keep those of the contrastive stage."""
-        towers = lip_modules(self.net)
+        learns = self.config.learns
+        frozen = [part for name, part in self.net.named_children() if learns and name not in learns]
+        settled = [*lip_modules(self.net), *frozen]
         if not self.config.keeps_statistics:
-            return towers
+            return settled
         norms = (nn.BatchNorm1d, nn.BatchNorm2d)
-        return [*towers, *(m for m in self.net.modules() if isinstance(m, norms))]
+        return [*settled, *(m for m in self.net.modules() if isinstance(m, norms))]
 
     def first_time(self, batch: Batch) -> Tensor | None:
         """What the averaged network finds the first time; None where the first time is learned."""
@@ -287,7 +290,7 @@ def _freeze_all_but(net: AvseNet, learns: tuple[str, ...]) -> None:
     parts = dict(net.named_children())
     if unknown := [name for name in learns if name not in parts]:
         expected = f"a part of the network ({', '.join(parts)})"
-        raise ValueError(f"learns: expected {expected}, found {', '.join(unknown)}")
+        raise ConfigError(f"learns: expected {expected}, found {', '.join(unknown)}")
     if learns:
         for parameter_name, parameter in net.named_parameters():
             parameter.requires_grad_(parameter_name.split(".")[0] in learns)

@@ -617,6 +617,26 @@ def test_training_step_changes_all_but_the_frozen_tower(
     assert frozen == {name for name in before if name.startswith(("visual.", "lip_head."))}
 
 
+def test_parts_that_learn_alone_leave_all_else_as_it_was(
+    clips: list[CachedClip], tmp_path: Path
+) -> None:
+    make = maker(clips, tmp_path, MixConfig(n_frames=8))
+    config = replace(CONFIG.fusion, learns=("decoder", "refine"))
+    trainer = FusionTrainer(config, RunFolder(tmp_path / "run"))
+    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    for step in range(2):
+        trainer.train_step(make.batch(4, 2, np.random.default_rng(step)))
+    after = trainer.net.state_dict()
+    learned = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert learned == {"decoder", "refine"}
+
+
+def test_a_part_that_is_not_there_cannot_learn(tmp_path: Path) -> None:
+    config = replace(CONFIG.fusion, learns=("decoder", "ears"))
+    with pytest.raises(ConfigError, match=r"expected a part .*decoder.*, found ears"):
+        FusionTrainer(config, RunFolder(tmp_path / "run"))
+
+
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_a_stopped_enhancer_goes_on_as_if_it_had_not_been(
     clips: list[CachedClip], tmp_path: Path, optimiser: OptimiserName
