@@ -129,6 +129,13 @@ def mean_of_runs(
             "--mirror-lips/--plain-lips", help="Features of the mouth and its mirror image."
         ),
     ] = None,
+    spares_db: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="What is taken away so many dB below what is kept stays in part, and wholly.",
+        ),
+    ] = None,
     phase_from: Annotated[
         Path | None,
         typer.Option(
@@ -148,7 +155,7 @@ def mean_of_runs(
     from avse.training.means import MeanOptions, mean_bundle
 
     parts = tuple(only or ())
-    options = MeanOptions(mask_power, mirrors_lips, phase_from, lips_from, parts)
+    options = MeanOptions(mask_power, mirrors_lips, spares_db, phase_from, lips_from, parts)
     spec = mean_bundle(bundles, out_dir, options)
     say(f"{spec.name}\t{out_dir}\t{spec.sha256[:12]}")
 

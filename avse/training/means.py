@@ -18,7 +18,7 @@ from models.weights import BundleSpec, save_bundle
 
 TOWERS = ("visual.", "lip_head.", "agreement.")
 """Frozen parts of an enhancer: those of one run, as its fusion learned on them."""
-SETTINGS = ("mask_power", "mirrors_lips")
+SETTINGS = ("mask_power", "mirrors_lips", "spares_db")
 PHASE_SETTINGS = ("phase_dilations", "n_phase_bins", "n_phase_channels")
 CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 """Added parts that begin at zero, beside the last scale of each added block."""
@@ -32,6 +32,7 @@ class MeanOptions:
     Attributes:
         mask_power: As in `AvseConfig`; None keeps the first one's.
         mirrors_lips: The same.
+        spares_db: The same.
         phase_from: An enhancer whose phase refiner the mean gets. None gives it the mean of theirs
             where all have one of the same shape, and keeps the first one's where not. What it
             learned on should lie near the mean, for it knows the features behind the mask.
@@ -43,6 +44,7 @@ class MeanOptions:
 
     mask_power: float | None = None
     mirrors_lips: bool | None = None
+    spares_db: tuple[float, float] | None = None
     phase_from: Path | None = None
     lips_from: Path | None = None
     only: tuple[str, ...] = ()

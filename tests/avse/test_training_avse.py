@@ -184,12 +184,13 @@ def test_the_mean_of_runs_counts_what_an_older_network_lacks_as_it_begins(tmp_pa
     again = {"listens_again": True, "more_dilations": (2,), "audio_widths": (4, 6, 8, 10)}
     again |= {"level_dilations": (1,), "bin_dilations": (1,)}
     new, old = saved_net(tmp_path / "new", 0.5, **again), saved_net(tmp_path / "old", 0.25)
-    options = MeanOptions(mask_power=0.8, mirrors_lips=True)
+    options = MeanOptions(mask_power=0.8, mirrors_lips=True, spares_db=(20.0, 28.0))
     spec = mean_bundle([new, old], tmp_path / "mean", options)
     assert len(spec.card["mean_of"]) == 2
     net = open_bundle(tmp_path / "mean")[1]
     assert isinstance(net, AvseNet)
     assert (net.config.mask_power, net.config.mirrors_lips) == (0.8, True)
+    assert net.config.spares_db == (20.0, 28.0)
     found = net.state_dict()
     whole = {
         "into.weight": 0.375,
