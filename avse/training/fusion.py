@@ -125,7 +125,8 @@ class FusionTrainer(Learner[AvseNet]):
             for name, part in net.named_children():
                 if name in SPECTRAL:
                     channels_last(part)
-        _freeze_all_but(net, config.learns)
+        for part in _frozen(net, config.learns):
+            part.requires_grad_(False)
         run.describe(config, config.seed)
         groups = _parameter_groups(net, config.tower_rate)
         optimiser = optimiser_for(
@@ -177,9 +178,7 @@ class FusionTrainer(Learner[AvseNet]):
 
     def _settled(self) -> list[nn.Module]:
         """Whose statistics stay: the towers keep those of the contrastive stage."""
-        learns = self.config.learns
-        frozen = [part for name, part in self.net.named_children() if learns and name not in learns]
-        settled = [*lip_modules(self.net), *frozen]
+        settled = [*lip_modules(self.net), *_frozen(self.net, self.config.learns)]
         if not self.config.keeps_statistics:
             return settled
         norms = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -286,14 +285,12 @@ def visual_of(net: AvseNet, batch: Batch) -> list[Tensor]:
     return list(torch.split(batch.features, list(net.visual.feature_channels), 2))
 
 
-def _freeze_all_but(net: AvseNet, learns: tuple[str, ...]) -> None:
+def _frozen(net: AvseNet, learns: tuple[str, ...]) -> list[nn.Module]:
     parts = dict(net.named_children())
     if unknown := [name for name in learns if name not in parts]:
         expected = f"a part of the network ({', '.join(parts)})"
         raise ConfigError(f"learns: expected {expected}, found {', '.join(unknown)}")
-    if learns:
-        for parameter_name, parameter in net.named_parameters():
-            parameter.requires_grad_(parameter_name.split(".")[0] in learns)
+    return [part for name, part in parts.items() if learns and name not in learns]
 
 
 def _parameter_groups(net: AvseNet, tower_rate: float) -> list[dict[str, Any]]:
