@@ -15,7 +15,7 @@ from models.bin_refiner import BinRefiner
 from models.fusion import FusionPoint, FusionState, build_fusion
 from models.lip_motion import centred, centred_around, evened, power
 from models.lip_sync import LipSyncConfig, TemporalHead
-from models.mask_sparing import softened, spared
+from models.mask_sparing import as_heard
 from models.mmtm import MMTM, MmtmConfig, excitation_penalty
 from models.phase_refiner import PhaseRefiner
 from models.sound_tower import SoundDecoder, SoundEncoder, TimeBlock
@@ -211,10 +211,7 @@ class AvseNet(nn.Module):
         return turned
 
     def _softened(self, mask: Tensor, magnitude: Tensor) -> Tensor:
-        opened = softened(mask.float(), self.config.mask_power)
-        if not any(self.config.spares_db):
-            return opened
-        return spared(opened, magnitude, self.config.spares_db)
+        return as_heard(mask, magnitude, self.config.mask_power, self.config.spares_db)
 
     def listen(
         self,

@@ -15,6 +15,14 @@ def softened(mask: Tensor, power: float) -> Tensor:
     return mask.clamp_min(LEAST) ** power
 
 
+def as_heard(
+    mask: Tensor, magnitude: Tensor, power: float, levels_db: tuple[float, float]
+) -> Tensor:
+    """The mask `softened`, and `spared` where levels are given (both zero: none)."""
+    opened = softened(mask.float(), power)
+    return spared(opened, magnitude, levels_db) if any(levels_db) else opened
+
+
 def spared(mask: Tensor, magnitude: Tensor, levels_db: tuple[float, float]) -> Tensor:
     """The mask, opened where what it takes away lies far below what it keeps.
 

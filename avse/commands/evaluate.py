@@ -95,6 +95,14 @@ def evaluate(
             "repeatable; default: own.",
         ),
     ] = None,
+    sound: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="What every mixture goes through as well, with its strength (opus:24, aac:32 and "
+            "mp3:32 kbit/s, band:3.4 kHz, clip:3, hiss:20 and room:6 dB); repeatable.",
+        ),
+    ] = None,
     is_robustness: Annotated[
         bool,
         typer.Option("--robustness", help="Every disturbance of the lips, as curves; slow."),
@@ -119,7 +127,7 @@ def evaluate(
 
     chosen: dict[str, Any] = {
         "bundles": bundles, "compare": compare, "splits": splits, "conditions": conditions,
-        "lips": lips,
+        "lips": lips, "sound": sound,
     }  # fmt: skip
     if snr_db is not None:
         from avse.evaluation.mixtures import parse_range_db

@@ -31,6 +31,7 @@ from avse.evaluation.provenance import provenance
 from avse.evaluation.report import markdown, page
 from avse.evaluation.rows import Row, metrics_of, rows_csv
 from avse.evaluation.run import RunOptions, run_trials
+from avse.evaluation.sound_disturbances import DisturbedPlan, parse_sound_disturbance
 from avse.evaluation.summary import Summary, summarise
 from avse.evaluation.systems import MIXTURE, CommandSystem, System
 from avse.evaluation.trials import TrialPlan
@@ -65,6 +66,8 @@ class EvaluateOptions:
         compare: Commands `[NAME=]program {in} {out}`.
         crops: Folder of cached mouth crops.
         lips: Which mouths to show.
+        sound: What every mixture goes through as well, such as `opus:24`, one after the other;
+            the mixtures as they are come first.
         seed: Of the mixtures and the bootstrap.
         limit: At most so many pairs for each split and condition.
         metrics: Which of `ALL_METRICS`.
@@ -87,6 +90,7 @@ class EvaluateOptions:
     compare: tuple[str, ...] = ()
     crops: Path | None = None
     lips: tuple[LipsControl, ...] = ("own",)
+    sound: tuple[str, ...] = ()
     seed: int = 0
     limit: int | None = None
     metrics: tuple[str, ...] = METRICS
@@ -105,6 +109,8 @@ class EvaluateOptions:
             raise InvalidOptions(f"lips: expected some of {', '.join(LIPS_CONTROLS)}, got none")
         for control in self.lips:
             check_control(control)
+        for control in self.sound:
+            parse_sound_disturbance(control)
         if not self.metrics or set(self.metrics) - set(ALL_METRICS):
             known = ", ".join(ALL_METRICS)
             raise InvalidOptions(f"metrics: expected some of {known}, got {self.metrics}")
@@ -197,6 +203,12 @@ def results_table(
 
 
 def _plans(options: EvaluateOptions, corpus: Corpus | None) -> list[TrialPlan]:
+    plans = _undisturbed(options, corpus)
+    bad = [DisturbedPlan(p, control, options.seed) for control in options.sound for p in plans]
+    return [*plans, *bad]
+
+
+def _undisturbed(options: EvaluateOptions, corpus: Corpus | None) -> list[TrialPlan]:
     if options.pairs is not None:
         return plan_layout(options.pairs, options.estimate)[: options.limit]
     if corpus is None:

@@ -20,6 +20,7 @@ from avse.evaluation.pages import TableParts, html_page, markdown_page
 from avse.evaluation.provenance import provenance
 from avse.evaluation.report import groups_table, main_table, tests_table
 from avse.evaluation.rows import Row
+from avse.evaluation.sound_disturbances import sound_controls
 from avse.evaluation.summary import summarise
 from avse.evaluation.training_curves import training_curves
 from preprocessing.media import read_audio
@@ -43,7 +44,7 @@ class ResultsOptions:
         runs: Run folders whose training curves are drawn.
         voicebank: A VoiceBank+DEMAND folder, for the goal without a mouth.
         limit: At most so many mixtures a condition.
-        limit_robust: At most so many mixtures for the curves of disturbed sight.
+        limit_robust: At most so many mixtures for disturbed sight and sound, each.
         seed: Of mixtures and intervals.
         n_workers: Processes that score; 0 = see `Cores`, 1 = score where the network runs.
     """
@@ -83,7 +84,7 @@ def results(options: ResultsOptions, progress: Progress = no_progress) -> dict[s
         tuple(system.name for system in systems),
         tuple(_silent_targets(options, main, progress)),
     )
-    return _write(options, judged, systems)
+    return _write(options, judged, systems, _disturbed_sound(options, systems, progress))
 
 
 def _run(options: ResultsOptions, name: str, **more: Any) -> EvaluateOptions:
@@ -125,13 +126,23 @@ def _baselines(
 def _robustness(
     options: ResultsOptions, systems: Sequence[NetworkSystem], progress: Progress
 ) -> tuple[Row, ...]:
-    limits = [n for n in (options.limit, options.limit_robust) if n is not None]
-    chosen = _run(
-        options, "robustness", conditions=("two_0db",), limit=min(limits, default=None),
-        lips=robustness_controls(),
-    )  # fmt: skip
+    chosen = _disturbed(options, "robustness", lips=robustness_controls())
     rows = _evaluated(chosen, systems[:1], progress)
     return tuple(row for row in rows if ":" in row.lips)
+
+
+def _disturbed_sound(
+    options: ResultsOptions, systems: Sequence[NetworkSystem], progress: Progress
+) -> tuple[Row, ...]:
+    """Rows of a table of their own: the goals are about mixtures as they are."""
+    chosen = _disturbed(options, "sound", sound=sound_controls())
+    return _evaluated(chosen, systems[:1], progress)
+
+
+def _disturbed(options: ResultsOptions, name: str, **more: Any) -> EvaluateOptions:
+    limits = [n for n in (options.limit, options.limit_robust) if n is not None]
+    limit = min(limits, default=None)
+    return _run(options, name, conditions=("two_0db",), limit=limit, **more)
 
 
 def _voicebank(
@@ -177,7 +188,10 @@ def _rms(sound: Waveform) -> float:
 
 
 def _write(
-    options: ResultsOptions, judged: Judged, systems: Sequence[NetworkSystem]
+    options: ResultsOptions,
+    judged: Judged,
+    systems: Sequence[NetworkSystem],
+    by_sound: Sequence[Row],
 ) -> dict[str, Path]:
     found = goals(judged)
     facts = provenance(**_given(options), systems=[f"{s.name} ({s.label})" for s in systems])
@@ -186,6 +200,7 @@ def _write(
         "Goals": goals_table(found),
         "The paper's table 3 beside ours": table_3(judged, {s.name: s.fusion for s in systems}),
         "Systems, conditions and lips": main_table(summary),
+        "Disturbed sound": main_table(summarise(by_sound, options.seed)),
         "Paired differences": tests_table(summary),
         "Groups": groups_table(summary),
     }
@@ -193,7 +208,7 @@ def _write(
     document = {"facts": facts, "goals": [asdict(goal) for goal in found]}
     texts = {
         "results.html": html_page("Results", tables, pictures, facts),
-        "results.md": markdown_page("Results", dict(list(tables.items())[:3]), facts),
+        "results.md": markdown_page("Results", dict(list(tables.items())[:4]), facts),
         "results.json": json.dumps(document, indent=1, default=str) + "\n",
     }
     contents = {name: text.encode() for name, text in texts.items()} | pictures

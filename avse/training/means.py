@@ -14,11 +14,14 @@ from avse.training.run_folder import code_version
 from models.avse_net import AvseNet
 from models.lip_sync import LipSync
 from models.registry import build, open_bundle
+from models.sound_net import SoundNet
 from models.weights import BundleSpec, save_bundle
 
 TOWERS = ("visual.", "lip_head.", "agreement.")
 """Frozen parts of an enhancer: those of one run, as its fusion learned on them."""
 SETTINGS = ("mask_power", "mirrors_lips", "spares_db")
+HEARING = ("mask_power", "spares_db")
+"""Those of them that a network that hears only has, too."""
 PHASE_SETTINGS = ("phase_dilations", "n_phase_bins", "n_phase_channels")
 CLOSED = ("hint.", "evidence.", "transfers.3.excite.")
 """Added parts that begin at zero, beside the last scale of each added block."""
@@ -28,6 +31,8 @@ LAST_SCALE = (".norm2.weight", ".norm2.bias")
 @dataclass(frozen=True, slots=True)
 class MeanOptions:
     """What a mean of enhancers has that is not simply the mean; nothing of it suits a `lip-sync`.
+
+    Of it a network that hears only knows `mask_power` and `spares_db`.
 
     Attributes:
         mask_power: As in `AvseConfig`; None keeps the first one's.
@@ -80,9 +85,9 @@ def mean_bundle(
     opened = [open_bundle(folder) for folder in folders]
     spec, net = opened[0]
     is_enhancer = isinstance(net, AvseNet)
-    if options.given and not is_enhancer:
-        names = ", ".join(options.given)
-        raise ConfigError(f"{names}: expected an enhancer, found {spec.name}")
+    known = HEARING if isinstance(net, SoundNet) else ()
+    if strange := [name for name in options.given if not is_enhancer and name not in known]:
+        raise ConfigError(f"{', '.join(strange)}: expected an enhancer, found {spec.name}")
     frozen = (*(TOWERS if is_enhancer else ()), *_left_out(net, options.only))
     phase = _phase_for(opened, options.phase_from, frozen)
     states = [without_phase(module.state_dict()) for _, module in opened]

@@ -11,10 +11,12 @@ from pystoi import stoi
 from torch import Tensor
 
 from avse.training.compute import CPU, Compute
+from avse.training.intelligibility import lost_intelligibility
 from avse.training.losses import compressed_l1, negative_si_sdr, negative_snr
 from avse.training.noisy_speech import NoisySpeech, NoisySpeechConfig
 from avse.training.optimise import (
     Learner,
+    OptimiserName,
     channels_last,
     cosine_rate,
     made_ahead,
@@ -39,14 +41,17 @@ class SoundConfig:
         n_steps: Optimiser steps.
         batch_size: Windows in a step.
         learning_rate: Peak; warm-up over 2 %, then a cosine to 2 %.
-        weight_decay: Of AdamW.
+        weight_decay: Apart from the gradient, as in AdamW.
         snr_weight: Weight of `negative_snr`, per dB.
         perceptual_weight: Weight of `perceptual_disturbance`.
+        intelligibility_weight: Weight of `lost_intelligibility`.
+        phase_weight: Weight of `compressed_l1` on the bins that a phase refiner has refined.
         ema_decay: Of the averaged weights that are validated and shipped.
         seed: For weights and mixtures.
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
         validate_every: Steps between validations.
+        optimiser: `muon` learns more from a step that costs more, see `Muon`.
     """
 
     model: SoundNetConfig = field(default_factory=SoundNetConfig)
@@ -57,11 +62,14 @@ class SoundConfig:
     weight_decay: float = 0.01
     snr_weight: float = 0.003
     perceptual_weight: float = 0.05
+    intelligibility_weight: float = 0.0
+    phase_weight: float = 0.5
     ema_decay: float = 0.998
     seed: int = 1
     log_every: int = 50
     save_every: int = 250
     validate_every: int = 500
+    optimiser: OptimiserName = "adamw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class SoundPair:
 class SoundTrainer(Learner[SoundNet]):
     """One resumable run."""
 
-    added = ("level_blocks.",)
+    added = ("level_blocks.", "phase.")
 
     def __init__(self, config: SoundConfig, run: RunFolder, compute: Compute = CPU) -> None:
         """Fresh or resumed state."""
@@ -86,7 +94,10 @@ class SoundTrainer(Learner[SoundNet]):
         channels_last(net)
         run.describe(config, config.seed)
         groups = [{"params": list(net.parameters()), "share": 1.0}]
-        super().__init__(net, ema, optimiser_for(groups, config.weight_decay), run)
+        optimiser = optimiser_for(
+            groups, config.weight_decay, config.optimiser, is_bf16=compute.is_bf16
+        )
+        super().__init__(net, ema, optimiser, run)
 
     def train(
         self, mixtures: NoisySpeech, valid: Sequence[SoundPair], progress: Progress = no_progress
@@ -124,20 +135,27 @@ class SoundTrainer(Learner[SoundNet]):
 def sound_loss(
     net: SoundNet, noisy: Tensor, clean: Tensor, config: SoundConfig, compute: Compute = CPU
 ) -> Tensor:
-    """Compressed L1 on magnitudes, SNR, and what the ear minds; sounds `[B, L]`."""
+    """Compressed L1 on magnitudes, SNR, what the ear minds, and STOI; sounds `[B, L]`."""
     stft_config = StftConfig()
     spectrum, wanted = stft(noisy, stft_config), stft(clean, stft_config).abs()
     magnitude = spectrum.abs()
     with compute.autocast():
-        mask = net(magnitude)
-    mask = mask.float()
-    enhanced = istft(mask * spectrum, noisy.shape[1], stft_config)
-    heard = perceptual_disturbance(enhanced, clean)
-    return (
+        mask, features = net.unturned(magnitude)
+        mask = mask.float()
+        heard = net.turned(mask, spectrum, features) * spectrum
+    enhanced = istft(heard, noisy.shape[1], stft_config)
+    loss = (
         compressed_l1(mask * magnitude, wanted)
         + config.snr_weight * negative_snr(enhanced, clean).mean()
-        + config.perceptual_weight * heard.mean()
+        + config.perceptual_weight * perceptual_disturbance(enhanced, clean).mean()
     )
+    if net.config.phase_dilations:
+        low, low_wanted = (x[..., : net.config.n_phase_bins] for x in (heard.abs(), wanted))
+        loss = loss + config.phase_weight * compressed_l1(low, low_wanted)
+    if config.intelligibility_weight:
+        lost = lost_intelligibility(enhanced, clean)
+        loss = loss + config.intelligibility_weight * lost.mean()
+    return loss
 
 
 @torch.no_grad()
@@ -147,7 +165,9 @@ def validate_sound(net: SoundNet, pairs: Sequence[SoundPair]) -> dict[str, float
     for pair in pairs:
         noisy = torch.from_numpy(pair.noisy)[None].to(next(net.parameters()).device)
         spectrum = stft(noisy)
-        enhanced = istft(net.eval()(spectrum.abs()) * spectrum, noisy.shape[1])[0].cpu().numpy()
+        mask, features = net.eval().unturned(spectrum.abs())
+        heard = net.turned(mask, spectrum, features) * spectrum
+        enhanced = istft(heard, noisy.shape[1])[0].cpu().numpy()
         rows.append([*_figures(pair.clean, pair.noisy), *_figures(pair.clean, enhanced)])
     names = [f"{name}{when}" for when in ("_in", "") for name in ("pesq", "stoi", "si_sdr")]
     return {

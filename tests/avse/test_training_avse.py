@@ -43,6 +43,7 @@ from models.avse_config import AvseConfig
 from models.avse_net import AvseNet
 from models.lip_sync import LipSync, LipSyncConfig
 from models.registry import open_bundle
+from models.sound_net import SoundNet, SoundNetConfig
 from models.visual_tower import VisualTowerConfig
 from models.weights import BundleSpec, save_bundle
 
@@ -227,6 +228,28 @@ def test_the_mean_of_lips_and_sound_networks_is_of_all_their_weights(tmp_path: P
     with pytest.raises(ConfigError, match="mask_power: expected an enhancer, found lip-sync"):
         mean_bundle(folders, tmp_path / "none", MeanOptions(mask_power=0.8))
     assert not (tmp_path / "none").exists()
+
+
+def test_the_mean_of_networks_that_hear_only_can_spare_what_is_next_to_alone(
+    tmp_path: Path,
+) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    shape = SoundNetConfig(
+        widths=(32, 4, 4, 4), n_bottleneck=4, dilations=(1,), phase_dilations=(1,), n_phase_bins=8
+    )
+    for folder, value in zip(folders, (0.5, 0.25), strict=True):
+        net = SoundNet(shape)
+        for parameter in net.parameters():
+            torch.nn.init.constant_(parameter, value)
+        spec = BundleSpec("avse-sound", "enhancement", "sound_net", asdict(net.config), {}, {})
+        save_bundle(folder, spec, net)
+    mean_bundle(folders, tmp_path / "mean", MeanOptions(spares_db=(20.0, 28.0)))
+    found = open_bundle(tmp_path / "mean")[1]
+    assert isinstance(found, SoundNet)
+    assert found.config == replace(shape, spares_db=(20.0, 28.0))
+    assert {value.item() for p in found.parameters() for value in p.unique()} == {0.375}
+    with pytest.raises(ConfigError, match="mirrors_lips: expected an enhancer, found avse-sound"):
+        mean_bundle(folders, tmp_path / "none", MeanOptions(mirrors_lips=True))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -15,7 +15,7 @@ from avse.training.noisy_speech import NoisySpeech, NoisySpeechConfig
 from avse.training.sound_only import SoundConfig
 from avse.training.sound_recipe import SoundRecipe, loudness_range_db, train_sound
 from avse.training.sounds import Voice, VoicePool, level
-from models.sound_net import SoundNetConfig
+from models.sound_net import SoundNet, SoundNetConfig
 
 SMALL = SoundRecipe(
     SoundConfig(
@@ -130,6 +130,17 @@ def test_a_fresh_run_begins_with_the_weights_of_an_earlier_one(
         for name in ("first", "second")
     )
     assert all(torch.equal(first[k], second[k]) for k in first if k.endswith("weight"))
+
+
+def test_muon_intelligibility_and_a_phase_learn_from_the_first_step(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    model = replace(SMALL.sound.model, widths=(32, 4, 6, 6), phase_dilations=(1,), n_phase_bins=8)
+    sound = replace(SMALL.sound, model=model, optimiser="muon", intelligibility_weight=1.0)
+    train_sound(data_dir, tmp_path / "run", replace(SMALL, sound=sound))
+    module = load_bundle(tmp_path / "run" / "bundles" / "avse-sound").module
+    assert isinstance(module, SoundNet)
+    assert module.phase.out_of.weight.any()
 
 
 def test_without_clean_voices_it_says_what_it_expected(data_dir: Path, tmp_path: Path) -> None:

@@ -64,6 +64,35 @@ def test_blocks_put_into_a_trained_network_change_nothing_until_they_learn() -> 
     assert all(scale.grad is not None and scale.grad.abs().sum() > 0 for scale in scales)
 
 
+def test_a_phase_of_its_own_changes_nothing_until_it_learns_and_then_the_lowest_bins() -> None:
+    torch.manual_seed(0)
+    shape = replace(TINY, widths=(32, 6, 8, 8), phase_dilations=(1,), n_phase_bins=8)
+    net = SoundNet(shape).eval()
+    spectrum = torch.complex(torch.randn(1, 8, 321), torch.randn(1, 8, 321))
+    is_visible = torch.zeros(1, 2, dtype=torch.bool)
+    mask = net(spectrum.abs())
+    assert torch.equal(net.hear(mask, spectrum, [], is_visible).mask.real, mask)
+    torch.nn.init.normal_(net.phase.out_of.weight)
+    heard = net.hear(mask, spectrum, [], is_visible).mask
+    assert heard.imag[..., :8].any()
+    assert torch.equal(heard[..., 8:], mask[..., 8:].to(heard.dtype))
+
+
+def test_what_is_heard_is_the_mask_to_a_power_and_open_where_little_is_taken_away() -> None:
+    net, magnitude = tiny(), torch.rand(1, 8, 321)
+    is_visible = torch.zeros(1, 2, dtype=torch.bool)
+    mask = net(magnitude)
+    for shape, wanted in (
+        (replace(TINY, mask_power=0.5), mask.sqrt()),
+        (replace(TINY, spares_db=(-60.0, -50.0)), torch.ones_like(mask)),
+    ):
+        net.config = shape
+        found = net.hear(mask, magnitude, [], is_visible).mask
+        torch.testing.assert_close(found, wanted)
+
+
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="widths"):
         SoundNetConfig(widths=(4, 8))
+    with pytest.raises(ValueError, match="expected 32 first for a phase"):
+        SoundNetConfig(widths=(4, 6, 8, 8), phase_dilations=(1,))
