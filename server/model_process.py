@@ -176,10 +176,13 @@ class ModelProcess:
             self._store.want_model(model_id, False)
 
     def _report_model(self, model_id: str, status: ModelStatus, detail: str) -> None:
-        """Say how a model stands; a model a job has loaded counts as wanted."""
-        self._quietly(lambda: self._store.set_model_status(model_id, status, detail))
-        if status == "ready":
+        """Say how a model stands; a model a job loads counts as wanted.
+
+        That comes first, for whoever hears of a status may ask for the opposite at once.
+        """
+        if status == "loading":
             self._quietly(lambda: self._store.want_model(model_id, True))
+        self._quietly(lambda: self._store.set_model_status(model_id, status, detail))
         if status in ("ready", "available"):
             self._seen.add("avse_model_loaded", float(status == "ready"), model=model_id)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.job_types import Job
+from server.job_types import Job, ModelStatus
 from server.jobs import JobStore
 from server.model_process import ModelProcess, start_worker
 from server.spool import Spool
@@ -120,6 +120,25 @@ def test_models_are_unloaded_and_loaded_on_request(started: Running) -> None:
     assert started.store.wanted_models()["tiny"]
     started.store.want_model("nothing", True)
     wait_for(lambda: started.store.wanted_models()["nothing"] is False)
+
+
+@pytest.mark.parametrize("heard", ["loading", "ready"])
+def test_an_unload_asked_for_as_soon_as_a_status_is_heard_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: str
+) -> None:
+    running = Running(tmp_path, LivingPool())
+    store = running.process._store
+    tell = store.set_model_status
+
+    def tell_one_who_unloads(model_id: str, status: ModelStatus, detail: str) -> None:
+        tell(model_id, status, detail)
+        if status == heard:
+            store.want_model(model_id, False)
+
+    monkeypatch.setattr(store, "set_model_status", tell_one_who_unloads)
+    running.process.shelf.load("tiny")
+    assert store.wanted_models() == {"tiny": False}
+    running.process.batcher.close()
 
 
 def test_an_idle_model_is_unloaded(tmp_path: Path) -> None:
