@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.mixtures import stream
+from avse.evaluation.strengths import kind_and_strength, shown_controls
 from avse.training.crop_augmentation import slowed
 from preprocessing.timeline import VIDEO_FPS
 from preprocessing.types import MouthTrack
@@ -55,21 +55,12 @@ def parse_disturbance(control: str) -> tuple[Disturbance, float]:
     Raises:
         InvalidOptions: It is none, or out of range.
     """
-    name, _, text = control.partition(":")
-    kind = DISTURBANCES.get(name)
-    known = ", ".join(f"{n}:{k.low:g}..{k.high:g}" for n, k in DISTURBANCES.items())
-    try:
-        strength = float(text)
-    except ValueError:
-        kind = None
-    if kind is None or not kind.low <= strength <= kind.high:
-        raise InvalidOptions(f"lips: expected one of {known}, found {control!r}")
-    return kind, strength
+    return kind_and_strength(control, DISTURBANCES, "lips")
 
 
 def robustness_controls() -> tuple[str, ...]:
     """Every disturbance at its standard strengths, as controls."""
-    return tuple(f"{name}:{s:g}" for name, kind in DISTURBANCES.items() for s in kind.shown)
+    return shown_controls(DISTURBANCES)
 
 
 def _hidden(

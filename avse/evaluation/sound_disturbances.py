@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.mixtures import stream
+from avse.evaluation.strengths import kind_and_strength, shown_controls
 from avse.evaluation.trials import ReadAudio, Trial, TrialFacts, TrialPlan, waveform_like
 from preprocessing.media import read_audio
 from preprocessing.media_write import SOUND_FORMATS, SoundEncoder, open_output
@@ -87,21 +87,12 @@ def parse_sound_disturbance(control: str) -> tuple[SoundDisturbance, float]:
     Raises:
         InvalidOptions: It is none, or out of range.
     """
-    name, _, text = control.partition(":")
-    kind = SOUND_DISTURBANCES.get(name)
-    known = ", ".join(f"{n}:{k.low:g}..{k.high:g}" for n, k in SOUND_DISTURBANCES.items())
-    try:
-        strength = float(text)
-    except ValueError:
-        kind = None
-    if kind is None or not kind.low <= strength <= kind.high:
-        raise InvalidOptions(f"sound: expected one of {known}, found {control!r}")
-    return kind, strength
+    return kind_and_strength(control, SOUND_DISTURBANCES, "sound")
 
 
 def sound_controls() -> tuple[str, ...]:
     """Every disturbance at its standard strengths, as controls."""
-    return tuple(f"{name}:{s:g}" for name, kind in SOUND_DISTURBANCES.items() for s in kind.shown)
+    return shown_controls(SOUND_DISTURBANCES)
 
 
 def _coded(suffix: str) -> Change:
