@@ -36,12 +36,15 @@ class SoundDisturbance:
         low: Least number.
         high: Greatest number.
         shown: Strengths of the results page.
+        takes_voice: Whether the voice that is compared with goes through it, too: what a line does
+            not let through no enhancement brings back.
     """
 
     change: Change
     low: float
     high: float
     shown: tuple[float, ...]
+    takes_voice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class DisturbedPlan:
         return replace(own, condition=name, snr_db=None)
 
     def render(self, read: ReadAudio) -> Trial:
-        """The pair, its noisy sound disturbed; the reference stays as it is.
+        """The pair, its noisy sound disturbed, and its reference where that is meant.
 
         Raises:
             MediaError: A file cannot be read.
@@ -76,9 +79,13 @@ class DisturbedPlan:
         if trial.noisy is None:
             return trial
         kind, strength = parse_sound_disturbance(self.control)
-        rng = stream(self.seed, self.facts.clip, self.control)
-        changed = kind.change(trial.noisy.samples, strength, rng)
-        return replace(trial, noisy=waveform_like(changed, trial.noisy))
+
+        def through(sound: Waveform) -> Waveform:
+            rng = stream(self.seed, self.facts.clip, self.control)
+            return waveform_like(kind.change(sound.samples, strength, rng), sound)
+
+        clean = through(trial.clean) if kind.takes_voice else trial.clean
+        return replace(trial, clean=clean, noisy=through(trial.noisy))
 
 
 def parse_sound_disturbance(control: str) -> tuple[SoundDisturbance, float]:
@@ -155,7 +162,7 @@ SOUND_DISTURBANCES: dict[str, SoundDisturbance] = {
     "opus": SoundDisturbance(_coded(".opus"), 6, 256, (24, 12)),
     "aac": SoundDisturbance(_coded(".m4a"), 16, 256, (32,)),
     "mp3": SoundDisturbance(_coded(".mp3"), 16, 160, (32,)),
-    "band": SoundDisturbance(_band, 1, 7.9, (7, 3.4)),
+    "band": SoundDisturbance(_band, 1, 7.9, (7, 3.4), takes_voice=True),
     "clip": SoundDisturbance(_clipped, 0, 30, (6, 3)),
     "hiss": SoundDisturbance(_hiss, 0, 60, (30, 20)),
     "room": SoundDisturbance(_room, 0, 40, (12, 6)),

@@ -9,9 +9,13 @@ from avse.evaluation import EvaluateOptions, run_evaluation
 from avse.evaluation.errors import InvalidOptions
 from avse.evaluation.sound_disturbances import (
     SOUND_DISTURBANCES,
+    DisturbedPlan,
     parse_sound_disturbance,
     sound_controls,
 )
+from avse.evaluation.trials import ReadAudio, Trial, TrialFacts
+from preprocessing.media import read_audio
+from preprocessing.types import Waveform
 from tests.avse.test_evaluation_metrics import speech_like
 from tests.avse.test_evaluation_run import FAST, Fake, corpus_dir
 
@@ -94,3 +98,17 @@ def test_disturbed_mixtures_are_conditions_of_their_own(corpus_dir: Path, tmp_pa
     assert list(dict.fromkeys(name for name, _ in found)) == list(conditions)
     plain, hissing, _ = (np.mean(found[name, "fake"]) for name in conditions)
     assert hissing < plain - 0.01
+
+
+def test_a_voice_is_compared_with_what_the_line_lets_through_of_it() -> None:
+    class Alone:
+        facts = TrialFacts("clip", "clean", "test")
+
+        def render(self, read: ReadAudio) -> Trial:
+            voice = Waveform(sound(), 16_000)
+            return Trial(voice, voice)
+
+    for control, is_same in (("band:3.4", True), ("hiss:20", False)):
+        trial = DisturbedPlan(Alone(), control, 0).render(read_audio)
+        assert trial.noisy is not None
+        assert np.array_equal(trial.clean.samples, trial.noisy.samples) is is_same
