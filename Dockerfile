@@ -7,9 +7,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
 # The locked versions; torch and what only torch needs come from the index of that build.
-RUN export="uv export -q --frozen --no-emit-project --no-hashes --no-annotate --extra server --extra eval" \
-    && $export | grep -E "^torch(audio)?==" > torch.txt \
-    && $export --prune torch --prune torchaudio -o requirements.txt \
+RUN locked="uv export -q --frozen --no-emit-project --no-hashes --no-annotate --extra server --extra eval" \
+    && $locked | grep -E "^torch(audio)?==" > torch.txt \
+    && $locked --prune torch --prune torchaudio -o requirements.txt \
     && uv venv -q --python 3.11 /opt/avse \
     && uv pip install -q --no-cache --python /opt/avse/bin/python \
         --index-url "https://download.pytorch.org/whl/${TORCH}" -r torch.txt \

@@ -135,7 +135,6 @@ class ModelProcess:
         wanted = self._store.wanted_models()
         try:
             if wanted.get(default, True):
-                self._quietly(lambda: self._store.want_model(default, True))
                 self.shelf.get(default)
         except ModelError as error:
             logger.error("the default model cannot be loaded: %s", error)

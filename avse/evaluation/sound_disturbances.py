@@ -12,6 +12,7 @@ from scipy import signal
 from avse.evaluation.mixtures import stream
 from avse.evaluation.strengths import kind_and_strength, shown_controls
 from avse.evaluation.trials import ReadAudio, Trial, TrialFacts, TrialPlan, waveform_like
+from avse.training.sounds import in_room, level
 from preprocessing.media import read_audio
 from preprocessing.media_write import SOUND_FORMATS, SoundEncoder, open_output
 from preprocessing.timeline import SAMPLE_RATE_HZ
@@ -129,30 +130,23 @@ def _band(samples: Samples, top_khz: float, rng: np.random.Generator) -> Samples
 
 def _clipped(samples: Samples, above_db: float, rng: np.random.Generator) -> Samples:
     """Cut off where it is louder than its own root mean square by so much."""
-    most = _level(samples) * 10 ** (above_db / 20)
+    most = level(samples) * 10 ** (above_db / 20)
     return np.clip(samples, -most, most).astype(np.float32)
 
 
 def _hiss(samples: Samples, below_db: float, rng: np.random.Generator) -> Samples:
     """White noise, so far below the mixture."""
-    noise = rng.standard_normal(len(samples)) * _level(samples) * 10 ** (-below_db / 20)
+    noise = rng.standard_normal(len(samples)) * level(samples) * 10 ** (-below_db / 20)
     return _within(samples + noise)
 
 
 def _room(samples: Samples, below_db: float, rng: np.random.Generator) -> Samples:
-    """A made-up room: a tail of noise that dies away, in all so far below the direct sound."""
-    n_tail = round(REVERBERATION_S * SAMPLE_RATE_HZ)
-    tail = rng.standard_normal(n_tail) * 10 ** (-3 * np.arange(n_tail) / n_tail)
-    tail *= 10 ** (-below_db / 20) / np.linalg.norm(tail)
-    tail[0] = 1.0
-    return _within(signal.fftconvolve(samples, tail)[: len(samples)])
+    """A made-up room as the training has them, of one length."""
+    noise = rng.standard_normal(round(REVERBERATION_S * SAMPLE_RATE_HZ))
+    return _within(in_room(samples, noise, below_db))
 
 
-def _level(samples: Samples) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-
-
-def _within(samples: NDArray[np.float64]) -> Samples:
+def _within(samples: NDArray[np.floating]) -> Samples:
     """Turned down where it would pass full scale."""
     peak = float(np.abs(samples).max(initial=0.0))
     return (samples * min(1.0, PEAK / max(peak, 1e-9))).astype(np.float32)

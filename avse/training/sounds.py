@@ -131,10 +131,15 @@ def stretched(samples: Samples, n_samples: int) -> Samples:
 
 def random_room(samples: Samples, rng: np.random.Generator) -> Samples:
     """Add a short made-up room: the direct sound and an exponentially decaying noise tail."""
-    decay_s = rng.uniform(0.1, 0.5)
-    n_tail = int(16_000 * decay_s)
-    tail = rng.normal(0, 1, n_tail) * np.exp(-6.9 * np.arange(n_tail) / n_tail)
-    tail *= 10 ** (-rng.uniform(6, 18) / 20) / np.sqrt(np.sum(tail**2))
+    noise = rng.normal(0, 1, int(16_000 * rng.uniform(0.1, 0.5)))
+    return in_room(samples, noise, rng.uniform(6, 18))
+
+
+def in_room(samples: Samples, noise: NDArray[np.float64], below_db: float) -> Samples:
+    """A sound with a tail of noise that falls by 60 dB, in all so far below the direct sound."""
+    n_tail = len(noise)
+    tail = noise * np.exp(-6.9 * np.arange(n_tail) / n_tail)
+    tail *= 10 ** (-below_db / 20) / np.sqrt(np.sum(tail**2))
     tail[0] = 1.0
     n_fft = fft.next_fast_len(len(samples) + n_tail, real=True)
     spectrum = fft.rfft(samples, n_fft) * fft.rfft(tail.astype(np.float32), n_fft)
