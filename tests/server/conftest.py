@@ -61,7 +61,7 @@ Start = Callable[..., Running]
 @contextmanager
 def serving(app: Any) -> Iterator[int]:
     """Serve an app from a thread; gives the port."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+    config = uvicorn.Config(app, port=0, http="h11", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
